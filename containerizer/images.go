@@ -1,0 +1,107 @@
+package containerizer
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Image is an image of the local store.
+type Image struct {
+	// References are the canonical names that point to it; none when untagged.
+	References []string `json:"references"`
+	// Manifest is the digest of the platform's manifest; Index of the index it was
+	// chosen from, if any; Config of its configuration (Docker's image ID).
+	Manifest digest.Digest `json:"manifest"`
+	Index    digest.Digest `json:"index,omitempty"`
+	Config   digest.Digest `json:"config"`
+	Platform v1.Platform   `json:"platform"`
+	Created  time.Time     `json:"created,omitzero"`
+	// Layers are the diffIDs, bottom first.
+	Layers []digest.Digest `json:"layers"`
+	// SizeBytes is what its layers take on disk, SharedBytes how much of that other
+	// images use too.
+	SizeBytes   int64 `json:"sizeBytes"`
+	SharedBytes int64 `json:"sharedBytes"`
+	Pinned      bool  `json:"pinned,omitempty"`
+	// Configuration is the whole image configuration document.
+	Configuration *v1.Image `json:"configuration,omitempty"`
+}
+
+// Progress is a state of one layer in a pull. Done == Total once complete; Total
+// is 0 while unknown.
+type Progress struct {
+	Layer digest.Digest // of the compressed blob
+	Phase string        // "waiting", "downloading", "exists", "complete"
+	Done  int64         // bytes
+	Total int64         // bytes
+}
+
+// PullOptions go with a pull. Progress, when set, is called from one goroutine
+// at a time and must return quickly.
+type PullOptions struct {
+	Progress func(Progress)
+}
+
+// PruneOptions select what Prune removes.
+type PruneOptions struct {
+	// All removes every image without a container, not only untagged ones.
+	All bool
+	// OlderThan spares younger images.
+	OlderThan time.Duration
+}
+
+// PruneReport tells what was removed.
+type PruneReport struct {
+	Images         []string `json:"images"`
+	Layers         int      `json:"layers"`
+	ReclaimedBytes int64    `json:"reclaimedBytes"`
+}
+
+// StoreUsage is what the image store takes on disk.
+type StoreUsage struct {
+	Images     int   `json:"images"`
+	Layers     int   `json:"layers"`
+	LayerBytes int64 `json:"layerBytes"`
+	BlobBytes  int64 `json:"blobBytes"`
+	// WritableBytes is what containers wrote.
+	WritableBytes int64 `json:"writableBytes"`
+	// ReclaimableBytes would go with Prune(All).
+	ReclaimableBytes int64 `json:"reclaimableBytes"`
+}
+
+// ArchiveFormat is a form in which images are saved.
+type ArchiveFormat string
+
+// Archive formats.
+const (
+	ArchiveOCI    ArchiveFormat = "oci-archive"
+	ArchiveDocker ArchiveFormat = "docker-archive"
+)
+
+// Images manages the local image store. All methods are safe for concurrent use,
+// across processes too.
+type Images interface {
+	// Pull makes source available; with PullMissing it is a no-op for a local image.
+	Pull(ctx context.Context, source ImageSource, o PullOptions) (*Image, error)
+	List(ctx context.Context) ([]Image, error)
+	// Inspect finds an image by reference, manifest or config digest, or an
+	// unambiguous prefix of the latter's hexadecimal digits.
+	Inspect(ctx context.Context, nameOrDigest string) (*Image, error)
+	Tag(ctx context.Context, nameOrDigest, reference string) error
+	// Remove removes the name, and the image when no name is left. Without force an
+	// image that a container uses is ErrFailedPrecondition. It returns what was
+	// untagged and deleted.
+	Remove(ctx context.Context, nameOrDigest string, force bool) (*PruneReport, error)
+	// Load reads an OCI or Docker archive, compressed or not.
+	Load(ctx context.Context, r io.Reader, o PullOptions) ([]Image, error)
+	Save(ctx context.Context, w io.Writer, f ArchiveFormat, references []string) error
+	Usage(ctx context.Context) (*StoreUsage, error)
+	Prune(ctx context.Context, o PruneOptions) (*PruneReport, error)
+	// Check verifies the store; with repair it removes what is broken. Each string is
+	// one finding.
+	Check(ctx context.Context, repair bool) ([]string, error)
+}
