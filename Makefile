@@ -1,0 +1,126 @@
+# Everything one does with this tree. `make` lists it.
+
+GO        ?= go
+HOSTARCH  := $(shell $(GO) env GOHOSTARCH)
+GOARCH    ?= $(HOSTARCH)
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PREFIX    ?= /usr/local
+DESTDIR   ?=
+
+# Binaries for another architecture go beside those for this one.
+BIN       := bin$(if $(filter-out $(HOSTARCH),$(GOARCH)),/linux-$(GOARCH))
+GOBUILD   := CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+CNI       := github.com/containernetworking/plugins/plugins
+CNIPLUGINS := $(CNI)/main/bridge $(CNI)/main/loopback $(CNI)/ipam/host-local $(CNI)/meta/portmap $(CNI)/meta/firewall
+
+# The development tools are pinned in .ci/tools/go.mod and built once.
+TOOLS     := .cache/tools
+LINT      := $(TOOLS)/golangci-lint
+DEADCODE  := $(TOOLS)/deadcode
+VULNCHECK := $(TOOLS)/govulncheck
+
+FUZZTIME  ?= 5s
+# Packages with tests; the end-to-end suite is apart because it runs the binaries.
+UNIT      := $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|bench)$$')
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ build
+
+.PHONY: build
+build: ## static binaries in bin/, CNI plugins in bin/cni/ (GOARCH=arm64: in bin/linux-arm64/)
+	$(GOBUILD) -o $(BIN)/ ./cmd/...
+	$(GOBUILD) -o $(BIN)/cni/ $(CNIPLUGINS)
+
+.PHONY: install
+install: build ## install binaries and plugins below DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/berth/cni
+	install -m 755 $(wildcard $(BIN)/berth*) $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BIN)/cni/* $(DESTDIR)$(PREFIX)/lib/berth/cni/
+
+.PHONY: demo
+demo: build ## run a container from a small image of our own that shows its isolation (root)
+	@GOBIN=$(BIN) .ci/demo
+
+##@ checks
+
+.PHONY: test
+test: ## everything: check, unit tests under the race detector, end-to-end tests (installs what they need)
+	.ci/packages build test
+	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory test-unit
+	$(MAKE) --no-print-directory test-e2e
+
+.PHONY: check
+check: $(LINT) $(DEADCODE) ## format, lint, go.mod, dead code; what needs no test run
+	$(LINT) fmt --diff
+	$(LINT) run ./...
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
+	$(GO) mod tidy -diff
+	@dead=$$($(DEADCODE) -test ./...) && if [ -n "$$dead" ]; then echo "unreachable functions:"; echo "$$dead"; exit 1; fi
+
+.PHONY: fmt
+fmt: $(LINT) ## format all Go files
+	$(LINT) fmt
+
+.PHONY: test-unit
+test-unit: ## unit tests under the race detector (as root also those that need root)
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(UNIT)
+
+.PHONY: test-root
+test-root: ## unit tests as shipped (no cgo, no race detector), as root
+	@test "$$(id -u)" = 0 || { echo "make test-root needs root" >&2; exit 1; }
+	CGO_ENABLED=0 $(GO) test -count 1 -timeout 15m $(UNIT)
+
+.PHONY: test-e2e
+test-e2e: build ## end-to-end tests with the binaries in bin/ (root)
+	BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -timeout 20m ./test/e2e/...
+
+.PHONY: test-vm
+test-vm: build ## the root tests in a virtual machine with cgroup v2 (installs qemu)
+	.ci/packages vm
+	.ci/test-vm
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (5s)
+	@$(GO) list ./... | while read -r pkg; do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+.PHONY: vuln
+vuln: $(VULNCHECK) ## known vulnerabilities that the code reaches (asks vuln.go.dev)
+	$(VULNCHECK) ./...
+
+##@ figures
+
+.PHONY: bench
+bench: build ## launch, exec, throughput and memory beside the peers on this machine (root)
+	.ci/packages bench
+	$(GO) run ./test/bench -bin $(BIN)
+
+.PHONY: cover
+cover: ## test coverage over all packages, in cover.out
+	$(GO) test -coverpkg=./... -coverprofile=cover.out $(UNIT)
+	$(GO) tool cover -func=cover.out | tail -1
+
+.PHONY: metrics
+metrics: ## sizes and habits of the code, to compare with the house style
+	@.ci/metrics
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin .cache cover.out
+
+$(TOOLS)/%: .ci/tools/go.mod .ci/tools/go.sum
+	@mkdir -p $(TOOLS)
+	@echo "building $* (once)"
+	@tool=$$($(GO) -C .ci/tools list -f '{{.ImportPath}}' tool | grep '/$*$$') && \
+		$(GO) -C .ci/tools build -o $(CURDIR)/$@ $$tool
