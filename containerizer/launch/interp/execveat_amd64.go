@@ -1,0 +1,3 @@
+package interp
+
+const sysExecveat = 322
