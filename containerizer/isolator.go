@@ -21,7 +21,7 @@ type Container struct {
 	// parent's or has none.
 	Rootfs *Rootfs
 	// Launch is the merged launch information of the isolators before this one;
-	// for Isolate, of all of them.
+	// for Isolate, and in a Parent, of all of them. nil in other calls.
 	Launch *LaunchInfo
 	// Dir is a private directory of the container on the state filesystem (0700);
 	// an isolator that keeps files makes a folder there called as its family. It
@@ -118,9 +118,10 @@ type ExitReporter interface {
 	ReportExit(ctx context.Context, c *Container, t *Termination) error
 }
 
-// Recoverer is implemented by isolators with state of their own on the node. It
-// is told once per engine start which containers exist, and releases whatever
-// belongs to none of them. orphans are the IDs it found and released.
+// Recoverer is implemented by isolators, launchers and provisioners with state of
+// their own on the node. It is told, by Engine.Recover, which containers exist,
+// and releases whatever belongs to none of them. No container is made meanwhile.
+// orphans are the IDs it found and released.
 type Recoverer interface {
 	Recover(ctx context.Context, live []*Container) (orphans []ContainerID, err error)
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // Size of a terminal in character cells.
@@ -113,6 +115,21 @@ type Launcher interface {
 	// Cleanup ends what is left of c's monitor and removes its files; the caller has
 	// ended the container's processes. Idempotent.
 	Cleanup(ctx context.Context, c *Container) error
+}
+
+// Preparer is implemented by launchers that can begin before everything about a
+// container is known, such as by starting its monitor. Prepare is a hint: it is
+// called as soon as Container.Dir exists, before the image is provisioned, must
+// return at once, and reports what went wrong in Launch. Cleanup undoes it.
+type Preparer interface {
+	Prepare(ctx context.Context, c *Container)
+}
+
+// NamespaceHolder is implemented by launchers that know a path for a namespace of
+// a running container also when it has no process (pod sandboxes). Without it the
+// engine takes /proc/PID/ns.
+type NamespaceHolder interface {
+	NamespacePath(c *Container, t specs.LinuxNamespaceType) (string, error)
 }
 
 // ExecProcess is a process started by Launcher.Exec.
