@@ -1,0 +1,253 @@
+package nettest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+const childEnv = "BERTH_NETTEST_HOST"
+
+// Main is TestMain of a package whose tests need a host's network. Without root
+// the tests run where they are, and Need skips those that need it.
+func Main(m *testing.M) {
+	if os.Geteuid() != 0 || os.Getenv(childEnv) != "" {
+		if os.Getenv(childEnv) != "" {
+			if err := loopbackUp(); err != nil {
+				fmt.Fprintln(os.Stderr, "nettest: bring lo up:", err)
+				os.Exit(1)
+			}
+		}
+		os.Exit(m.Run())
+	}
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), childEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // Pdeathsig is that of the thread
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nettest: run the tests in a network namespace:", err)
+		os.Exit(1)
+	}
+}
+
+// Need skips the test where it cannot have a network of its own.
+func Need(t testing.TB) {
+	t.Helper()
+	if os.Getenv(childEnv) == "" {
+		t.Skip("needs root, for a network namespace of its own")
+	}
+}
+
+func loopbackUp() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
+}
+
+// Namespace is a network namespace held by a process of its own.
+type Namespace struct {
+	cmd *exec.Cmd
+}
+
+// New makes a network namespace with lo up, gone at the end of the test.
+func New(t testing.TB) *Namespace {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "/bin/sleep", "infinity")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start a process in a network namespace: %v", err)
+	}
+	n := &Namespace{cmd: cmd}
+	t.Cleanup(n.End)
+	n.Do(t, func() error { return loopbackUp() })
+	return n
+}
+
+// PID is the process that holds the namespace.
+func (n *Namespace) PID() int { return n.cmd.Process.Pid }
+
+// Path opens the namespace.
+func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/ns/net", n.PID()) }
+
+// End kills the process; the kernel takes the namespace down on its own time.
+func (n *Namespace) End() {
+	_ = n.cmd.Process.Kill() // it may be gone
+	_ = n.cmd.Wait()         // killed
+}
+
+// Do runs f on a thread in the namespace. What f starts stays in it.
+func (n *Namespace) Do(t testing.TB, f func() error) {
+	t.Helper()
+	if err := n.Try(f); err != nil {
+		t.Fatalf("in network namespace of process %d: %v", n.PID(), err)
+	}
+}
+
+// Try is Do with the error returned.
+func (n *Namespace) Try(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		ns, err := netns.GetFromPath(n.Path())
+		if err != nil {
+			done <- err
+			return
+		}
+		err = netns.Set(ns)
+		if err == nil {
+			err = f()
+		}
+		done <- errors.Join(err, ns.Close())
+	}()
+	return <-done
+}
+
+// Connect joins the test's host to ns with a cable: an interface of that name on
+// the host's side with hostCIDR, eth0 on the other with peerCIDR and a default route.
+func Connect(t testing.TB, name string, ns *Namespace, hostCIDR, peerCIDR string) {
+	t.Helper()
+	Run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(ns.PID()))
+	Run(t, "ip", "addr", "add", hostCIDR, "dev", name)
+	Run(t, "ip", "link", "set", name, "up")
+	host, _, err := net.ParseCIDR(hostCIDR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Run(t, "ip", "addr", "add", peerCIDR, "dev", "eth0")
+	ns.Run(t, "ip", "link", "set", "eth0", "up")
+	ns.Run(t, "ip", "route", "add", "default", "via", host.String())
+	t.Cleanup(func() {
+		if err := exec.CommandContext(context.WithoutCancel(t.Context()), "ip", "link", "del", name).Run(); err != nil {
+			t.Logf("remove interface %s: %v", name, err) // gone with its peer
+		}
+	})
+}
+
+// Run runs a command on the test's host and returns its output.
+func Run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// Run runs a command in the namespace and returns its output.
+func (n *Namespace) Run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	return Run(t, "nsenter", append([]string{"-t", fmt.Sprint(n.PID()), "-n", name}, args...)...)
+}
+
+// Serve answers every connection and datagram to address in the namespace with
+// the client's address as the server sees it, until the test ends.
+func (n *Namespace) Serve(t testing.TB, network, address string) {
+	t.Helper()
+	var closer interface{ Close() error }
+	n.Do(t, func() (err error) {
+		closer, err = listen(network, address)
+		return err
+	})
+	t.Cleanup(func() { _ = closer.Close() })
+}
+
+// Serve is Namespace.Serve on the test's host.
+func Serve(t testing.TB, network, address string) {
+	t.Helper()
+	closer, err := listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = closer.Close() })
+}
+
+func listen(network, address string) (interface{ Close() error }, error) {
+	lc := net.ListenConfig{}
+	if strings.HasPrefix(network, "udp") {
+		conn, err := lc.ListenPacket(context.Background(), network, address)
+		if err != nil {
+			return nil, err
+		}
+		go func() {
+			b := make([]byte, 64)
+			for {
+				_, from, err := conn.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				_, _ = conn.WriteTo([]byte(from.String()), from)
+			}
+		}()
+		return conn, nil
+	}
+	l, err := lc.Listen(context.Background(), network, address)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte(conn.RemoteAddr().String()))
+			_ = conn.Close()
+		}
+	}()
+	return l, nil
+}
+
+// Dial connects to a server of Serve from the test's host and returns its answer.
+func Dial(network, address string) (string, error) {
+	d := net.Dialer{Timeout: time.Second}
+	conn, err := d.DialContext(context.Background(), network, address)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return "", err
+	}
+	if strings.HasPrefix(network, "udp") {
+		if _, err := conn.Write([]byte("?")); err != nil {
+			return "", err
+		}
+	}
+	b := make([]byte, 64)
+	n, err := conn.Read(b)
+	if err != nil {
+		return "", err
+	}
+	host, _, err := net.SplitHostPort(string(b[:n]))
+	return host, err
+}
+
+// Dial is Dial from within the namespace.
+func (n *Namespace) Dial(network, address string) (answer string, err error) {
+	err = n.Try(func() (err error) {
+		answer, err = Dial(network, address)
+		return err
+	})
+	return answer, err
+}
