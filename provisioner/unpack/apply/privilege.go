@@ -1,0 +1,47 @@
+package apply
+
+import (
+	"fmt"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// dropCapabilities leaves keptCapabilities in all threads.
+func dropCapabilities() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if keptCapabilities>>c&1 == 1 {
+			continue
+		}
+		if err := everyThread(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); err != nil && err != unix.EINVAL { //nolint:errorlint // EINVAL: the kernel has fewer
+			return fmt.Errorf("drop capability %d from the bounding set: %w", c, err)
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{{Effective: uint32(keptCapabilities & (1<<32 - 1)), Permitted: uint32(keptCapabilities & (1<<32 - 1))}}
+	data[1] = unix.CapUserData{Effective: keptCapabilities >> 32, Permitted: keptCapabilities >> 32}
+	if err := everyThread(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0); err != nil {
+		return fmt.Errorf("capset: %w", err)
+	}
+	runtime.KeepAlive(&header)
+	runtime.KeepAlive(&data)
+	return nil
+}
+
+// everyThread makes a system call in all threads of the process. Binaries with
+// cgo, which are only ones built for the race detector, cannot do that: there it
+// is made in the calling thread, and the seccomp filter alone holds the others.
+func everyThread(trap, a1, a2, a3 uintptr) error {
+	_, _, errno := syscall.AllThreadsSyscall(trap, a1, a2, a3)
+	if errno == syscall.ENOTSUP {
+		_, _, errno = syscall.RawSyscall(trap, a1, a2, a3)
+	}
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
