@@ -16,4 +16,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func command() []string { return []string{"/proc/self/exe", childArg} }
+// command runs this test binary as the child. Under the race detector it would
+// sleep for a second at its exit.
+func command() []string {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", exe, childArg}
+}
