@@ -1,0 +1,209 @@
+package cgroup_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/isolators/cgroup"
+	"github.com/berth-dev/berth/isolators/isolatortest"
+)
+
+// patience bounds everything that a test waits for.
+const patience = 20 * time.Second
+
+// unified is whether this machine has version 2 only.
+func unified(t testing.TB) bool {
+	t.Helper()
+	var fs unix.Statfs_t
+	if err := unix.Statfs(cgroup.DefaultRoot, &fs); err != nil {
+		t.Fatal(err)
+	}
+	return int64(fs.Type) == unix.CGROUP2_SUPER_MAGIC
+}
+
+func requireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("control groups need root")
+	}
+}
+
+// roots are the roots of the hierarchies.
+func roots(t testing.TB) []string {
+	t.Helper()
+	if unified(t) {
+		return []string{cgroup.DefaultRoot}
+	}
+	dirs, err := filepath.Glob(cgroup.DefaultRoot + "/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+// newParent returns the path of a group for one test, gone after it with
+// everything below it.
+func newParent(t testing.TB) string {
+	t.Helper()
+	requireRoot(t)
+	parent := "/berthtest-" + strconv.Itoa(os.Getpid()) + "-" + strings.NewReplacer("/", "-", ".", "-").Replace(t.Name())
+	t.Cleanup(func() {
+		for _, root := range roots(t) {
+			removeAll(t, root+parent)
+		}
+	})
+	return parent
+}
+
+// removeAll removes a group and those below it.
+func removeAll(t testing.TB, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			removeAll(t, filepath.Join(dir, e.Name()))
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("remove test group: %v", err)
+	}
+}
+
+func newIsolator(t testing.TB, o cgroup.Options) *cgroup.Isolator {
+	t.Helper()
+	iso, err := cgroup.New(o)
+	if err != nil {
+		t.Fatalf("New(%+v) = %v", o, err)
+	}
+	return iso
+}
+
+// prepared is a container that Prepare was called for; it is cleaned up after the
+// test.
+func prepared(t *testing.T, iso *cgroup.Isolator, spec *containerizer.Spec) *isolatortest.Fixture {
+	t.Helper()
+	f := isolatortest.NewContainer(t, spec)
+	prepare(t, iso, f)
+	return f
+}
+
+func prepare(t *testing.T, iso *cgroup.Isolator, f *isolatortest.Fixture) {
+	t.Helper()
+	info, err := iso.Prepare(t.Context(), f.Container)
+	if err != nil {
+		t.Fatalf("Prepare(%s) = %v", f.ID, err)
+	}
+	f.Launch = info
+	t.Cleanup(func() { clean(t, iso, f) })
+}
+
+func clean(t testing.TB, iso *cgroup.Isolator, f *isolatortest.Fixture) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	if err := iso.Cleanup(ctx, f.Container); err != nil {
+		t.Errorf("Cleanup(%s) = %v", f.ID, err)
+	}
+}
+
+// script starts sh in the groups of f, as the launcher would: cloned into the
+// group, or moving itself.
+func script(t *testing.T, f *isolatortest.Fixture, text string) *exec.Cmd {
+	t.Helper()
+	return scriptTo(t, f, text, nil)
+}
+
+// ready starts a script and returns once it has printed "ready".
+func ready(t *testing.T, f *isolatortest.Fixture, text string) *exec.Cmd {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	cmd := scriptTo(t, f, text, w)
+	_ = w.Close()
+	if err := r.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	var line [6]byte
+	if _, err := r.Read(line[:]); err != nil {
+		t.Fatalf("wait for the script to get ready: %v", err)
+	}
+	return cmd
+}
+
+func scriptTo(t *testing.T, f *isolatortest.Fixture, text string, out *os.File) *exec.Cmd {
+	t.Helper()
+	var move strings.Builder
+	for _, dir := range f.Launch.Cgroup.Legacy {
+		move.WriteString("echo 0 > '" + dir + "/tasks' || exit 99\n")
+	}
+	cmd := exec.Command("/bin/sh", "-c", move.String()+text)
+	cmd.Stderr, cmd.Stdout = os.Stderr, out
+	if dir := f.Launch.Cgroup.Unified; dir != "" {
+		fd, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = fd.Close() }()
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(fd.Fd())}
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start a process in %+v: %v", f.Launch.Cgroup, err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd
+}
+
+// groupDirs are all directories of f's groups.
+func groupDirs(f *isolatortest.Fixture) []string {
+	if u := f.Launch.Cgroup.Unified; u != "" {
+		return []string{u}
+	}
+	return f.Launch.Cgroup.Legacy
+}
+
+// control reads a control file of f, whichever hierarchy it is in.
+func control(t *testing.T, f *isolatortest.Fixture, file string) string {
+	t.Helper()
+	for _, dir := range groupDirs(f) {
+		if b, err := os.ReadFile(filepath.Join(dir, file)); err == nil {
+			return strings.TrimSpace(string(b))
+		}
+	}
+	t.Fatalf("no group of %s has the file %q", f.ID, file)
+	return ""
+}
+
+// eventually waits until condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("it did not happen that %s", what)
+		}
+		wait, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
+		<-wait.Done()
+		cancel()
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
