@@ -81,6 +81,10 @@ func (c *Child) outcome() (Progress, program.Failure) {
 	if !c.image.executes(h.Current) {
 		return ProgressFailed, program.Failure{Op: KilledOp, Errno: syscall.ESRCH}
 	}
+	if h.HasOOMScoreAdj != 0 {
+		// Another child cloned meanwhile has changed it for this one too, until execve.
+		_, _ = swapOOMScoreAdj("/proc/"+itoa(c.PID)+"/oom_score_adj", int(h.OOMScoreAdj))
+	}
 	return ProgressRunning, program.Failure{}
 }
 

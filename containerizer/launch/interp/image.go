@@ -45,6 +45,24 @@ func Load(fd, size int) (*Image, error) {
 	return im, nil
 }
 
+// LoadBlock loads a program from memory, for a caller that has it there.
+func LoadBlock(p []byte) (*Image, error) {
+	if len(p) < program.HeaderSize || len(p) > program.MaxSize {
+		return nil, program.CheckError("size out of range")
+	}
+	block, err := mmap(-1, len(p), syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_POPULATE)
+	if err != nil {
+		return nil, err
+	}
+	copy(block, p)
+	im, err := newImage(block)
+	if err != nil {
+		munmap(block)
+		return nil, err
+	}
+	return im, nil
+}
+
 func newImage(block []byte) (*Image, error) {
 	if err := program.Check(block); err != nil {
 		return nil, err

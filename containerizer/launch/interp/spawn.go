@@ -57,6 +57,13 @@ func (c *Child) start(h *program.Header, fds []int) error {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(fds[h.CgroupSlot-1])
 	}
+	if h.HasOOMScoreAdj != 0 {
+		own, err := swapOOMScoreAdj("/proc/self/oom_score_adj", int(h.OOMScoreAdj))
+		if err != nil {
+			return &StageError{program.Failure{Op: OOMScoreOp, Errno: err.(syscall.Errno)}}
+		}
+		defer func() { _, _ = swapOOMScoreAdj("/proc/self/oom_score_adj", own) }()
+	}
 	pid, errno := cloneBlocked(&args, h)
 	if errno != 0 {
 		return &StageError{program.Failure{Op: CloneOp, Errno: errno}}
@@ -70,7 +77,11 @@ func (c *Child) start(h *program.Header, fds []int) error {
 	if h.UIDMap.Length == 0 && h.GIDMap.Length == 0 {
 		return nil
 	}
-	if err := c.writeIDMaps(h); err != nil {
+	err := c.writeIDMaps(h)
+	if err == nil {
+		err = c.raiseLimits(h)
+	}
+	if err != nil {
 		c.kill()
 		return err
 	}
@@ -84,6 +95,10 @@ const (
 	IDMapOp
 	// KilledOp is a child that ended before its execve for no failure of its own.
 	KilledOp
+	// OOMScoreOp is setting the OOM score adjustment, RlimitOp a limit set by the
+	// parent.
+	OOMScoreOp
+	RlimitOp
 )
 
 // cloneBlocked makes the clone with all signals blocked, so that none is delivered
@@ -159,6 +174,40 @@ func (c *Child) writeIDMaps(h *program.Header) error {
 	return nil
 }
 
+// raiseLimits sets the limits that the root of a user namespace may not raise.
+func (c *Child) raiseLimits(h *program.Header) error {
+	data := unsafe.Pointer(&c.image.block[h.Layout().Data])
+	for at := h.Rlimits.Offset; at < h.Rlimits.Offset+h.Rlimits.Length; at += 24 {
+		limit := unsafe.Add(data, at)
+		_, _, e := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(c.PID), uintptr(*(*uint64)(limit)), uintptr(unsafe.Add(limit, 8)), 0, 0, 0)
+		if e != 0 {
+			return &StageError{program.Failure{Op: RlimitOp, Errno: e}}
+		}
+	}
+	return nil
+}
+
+// swapOOMScoreAdj sets an OOM score adjustment and returns the one before. It is
+// set around the clone and not by the child: the kernel gives all processes that
+// share memory the same one (fs/proc/base.c, __set_oom_adj).
+func swapOOMScoreAdj(path string, score int) (before int, err error) {
+	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer syscall.Close(fd)
+	var buf [16]byte
+	n, err := syscall.Read(fd, buf[:])
+	if err != nil {
+		return 0, err
+	}
+	before = atoi(buf[:n])
+	if before != score {
+		_, err = syscall.Write(fd, []byte(itoa(score)))
+	}
+	return before, err
+}
+
 // kill ends the child and reaps it.
 func (c *Child) kill() {
 	syscall.Syscall6(sysPidfdSendSignal, uintptr(c.PidFD), uintptr(syscall.SIGKILL), 0, 0, 0, 0)
@@ -172,12 +221,38 @@ func (c *Child) kill() {
 
 func itoa(n int) string {
 	var b [20]byte
-	i := len(b)
+	i, negative := len(b), n < 0
+	if negative {
+		n = -n
+	}
 	for {
 		i--
 		b[i] = byte('0' + n%10)
 		if n /= 10; n == 0 {
-			return string(b[i:])
+			break
 		}
 	}
+	if negative {
+		i--
+		b[i] = '-'
+	}
+	return string(b[i:])
+}
+
+// atoi reads a decimal number up to the first other byte.
+func atoi(p []byte) int {
+	n, negative := 0, len(p) > 0 && p[0] == '-'
+	if negative {
+		p = p[1:]
+	}
+	for _, d := range p {
+		if d < '0' || d > '9' {
+			break
+		}
+		n = n*10 + int(d-'0')
+	}
+	if negative {
+		return -n
+	}
+	return n
 }

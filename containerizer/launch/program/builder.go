@@ -19,6 +19,7 @@ type Builder struct {
 	data   []byte
 	slots  int
 	inputs int
+	limits []any
 	text   map[string]Data
 }
 
@@ -188,9 +189,22 @@ func (b *Builder) IDMaps(uids, gids string) {
 	b.header.GIDMap = Span{uint32(b.Text(gids)), uint32(len(gids))}
 }
 
+// OOMScoreAdj sets the OOM score adjustment that the process is made with.
+func (b *Builder) OOMScoreAdj(score int) {
+	b.header.HasOOMScoreAdj, b.header.OOMScoreAdj = 1, int32(score)
+}
+
+// Rlimit adds a limit that the parent sets, together with the id maps.
+func (b *Builder) Rlimit(resource int, soft, hard uint64) {
+	b.limits = append(b.limits, resource, soft, hard)
+}
+
 // Encode returns the program. The builder must not be used afterwards.
 func (b *Builder) Encode() ([]byte, error) {
 	h := b.header
+	if len(b.limits) > 0 {
+		h.Rlimits = Span{uint32(b.Words(b.limits...)), uint32(8 * len(b.limits))}
+	}
 	h.Magic, h.Version = Magic, Version
 	h.Ops, h.Relocs = uint32(len(b.ops)), uint32(len(b.relocs))
 	h.Slots, h.Inputs = uint32(b.slots+1), uint32(b.inputs)

@@ -51,6 +51,9 @@ func Check(block []byte) error {
 	if !c.span(h.UIDMap) || !c.span(h.GIDMap) {
 		return CheckError("id map outside the data")
 	}
+	if !c.span(h.Rlimits) || h.Rlimits.Offset%8 != 0 || h.Rlimits.Length%24 != 0 {
+		return CheckError("limits outside the data")
+	}
 	return nil
 }
 

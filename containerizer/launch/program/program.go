@@ -39,7 +39,13 @@ type Header struct {
 	UIDMap, GIDMap Span
 	// Staged says that the first process makes a second one by OpSpawn, and exits.
 	Staged uint32
-	_      uint32
+	// HasOOMScoreAdj says that the process is made with OOMScoreAdj (proc(5)).
+	HasOOMScoreAdj uint32
+	OOMScoreAdj    int32
+	_              uint32
+	// Rlimits are limits that the parent sets before it lets the process go on after
+	// the id maps: triples of 64-bit numbers, resource, soft and hard limit.
+	Rlimits Span
 
 	// Current is the index of the operation being executed; Failed is 1 + the index
 	// of the operation that failed, Errno why.

@@ -1,0 +1,137 @@
+package launch
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/launch/program"
+)
+
+const atFDCWD = unix.AT_FDCWD
+
+// Compile makes the program that makes a container. Errors: ErrInvalid for what no
+// kernel could do, ErrUnsupported for what berth does not.
+func Compile(c *Config) (*Program, error) {
+	k := &compiler{c: c}
+	if err := k.check(); err != nil {
+		return nil, err
+	}
+	stdio := k.stdio()
+	ns, err := k.planNamespaces()
+	if err != nil {
+		return nil, err
+	}
+	fs, err := k.planFilesystem()
+	if err != nil {
+		return nil, err
+	}
+
+	k.enterNamespaces(ns)
+	k.labels()
+	k.unshareLate(ns)
+	k.attachRootfs(fs)
+	k.becomeRoot(ns)
+	k.pivot(fs)
+	if err := k.mounts(fs); err != nil {
+		return nil, err
+	}
+	if err := k.devices(fs); err != nil {
+		return nil, err
+	}
+	terminal := k.terminal(fs)
+	k.protectPaths(fs)
+	k.network()
+	k.workingDir(true)
+	k.leaveHost(fs)
+	if c.Info.Barrier {
+		k.step("wait for the isolators that prepare the process")
+		k.await()
+	}
+	k.names()
+	k.sysctls()
+	k.session(stdio, terminal)
+	if err := k.identity(); err != nil {
+		return nil, err
+	}
+	k.execute()
+	return k.finish()
+}
+
+// CompileExec makes the program that joins the running container whose launch
+// information c.Info is. joined are the CLONE_NEW flags of the namespaces in which
+// the container differs from the launcher.
+func CompileExec(c *Config, joined uint64) (*Program, error) {
+	k := &compiler{c: c}
+	if err := k.check(); err != nil {
+		return nil, err
+	}
+	stdio := k.stdio()
+	target := k.input(Input{Kind: InputPidFD})
+	ns, err := k.planCgroup()
+	if err != nil {
+		return nil, err
+	}
+	k.Clone(0, ns.cgroupDir)
+	k.Staged()
+	k.hostProcess(c.Info)
+	k.Call(unix.SYS_UMASK, 0)
+	k.joinCgroups(ns)
+	k.labels()
+	k.step("join the namespaces of the container")
+	k.Call(unix.SYS_SETNS, target, joined)
+	k.Call(program.OpSpawn, 0)
+	if joined&unix.CLONE_NEWUSER != 0 {
+		k.rootIdentity()
+	}
+	terminal := k.terminal(nil)
+	k.workingDir(false)
+	k.session(stdio, terminal)
+	if err := k.identity(); err != nil {
+		return nil, err
+	}
+	k.execute()
+	return k.finish()
+}
+
+// check refuses what cannot be compiled.
+func (k *compiler) check() error {
+	p, info := &k.c.Process, k.c.Info
+	if len(p.Args) == 0 || p.Args[0] == "" {
+		return fmt.Errorf("no command given, neither by the image nor by the user: %w", containerizer.ErrInvalid)
+	}
+	if info.Hooks != nil {
+		return fmt.Errorf("OCI hooks are run by an OCI runtime, not by the native launcher: %w", containerizer.ErrUnsupported)
+	}
+	return nil
+}
+
+// stdio declares descriptors 0, 1 and 2.
+func (k *compiler) stdio() [3]program.Slot {
+	return [3]program.Slot{
+		k.input(Input{Kind: InputStdin}),
+		k.input(Input{Kind: InputStdout}),
+		k.input(Input{Kind: InputStderr}),
+	}
+}
+
+// open adds an openat2(2) that follows no magic link: those of /proc lead to
+// descriptors that are open during the launch. Without another root it resolves
+// below the process's root, which after pivot is the container's.
+func (k *compiler) open(dir any, path string, flags, resolve uint64, to program.Slot) *program.Op {
+	how := k.Words(flags|unix.O_CLOEXEC, 0, resolve|unix.RESOLVE_NO_MAGICLINKS)
+	return k.Call(unix.SYS_OPENAT2, dir, k.Text(path), how, 24).To(to)
+}
+
+// closeSlot closes a descriptor before its time.
+func (k *compiler) closeSlot(s program.Slot) { k.Call(unix.SYS_CLOSE, s) }
+
+// send and await talk to the monitor over the progress socket.
+func (k *compiler) send(message byte) {
+	k.Call(unix.SYS_WRITE, program.Progress, k.Text(string(message)), 1).With(program.FlagFull)
+}
+
+func (k *compiler) await() {
+	k.Call(unix.SYS_READ, program.Progress, k.Zeros(8), 1).With(program.FlagFull)
+}

@@ -1,0 +1,168 @@
+package launch
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/launch/program"
+)
+
+// filesystemPlan is what of the host the container's file tree needs.
+type filesystemPlan struct {
+	rootfs  program.Slot // the detached root mount; 0 when the root is shared
+	oldRoot program.Slot
+	mask    program.Slot // an empty read-only tmpfs
+	mounts  []plannedMount
+	// userns is whether device nodes must be bound because mknod(2) is not allowed.
+	userns bool
+	// devTmpfs is whether /dev is a new tmpfs, which gets the usual links.
+	devTmpfs bool
+}
+
+type plannedMount struct {
+	specs.Mount
+	options MountOptions
+	tree    program.Slot // of a bind
+	isDir   bool
+}
+
+func (k *compiler) planFilesystem() (*filesystemPlan, error) {
+	fs := &filesystemPlan{}
+	info := k.c.Info
+	for _, n := range info.Namespaces {
+		fs.userns = fs.userns || n.Type == specs.UserNamespace
+	}
+	if info.Rootfs != nil {
+		fs.rootfs = k.input(Input{Kind: InputRootfs})
+	}
+	for _, m := range info.Mounts {
+		planned, err := k.planMount(m)
+		if err != nil {
+			return nil, err
+		}
+		fs.devTmpfs = fs.devTmpfs || planned.Destination == "/dev" && m.Type == "tmpfs"
+		fs.mounts = append(fs.mounts, planned)
+	}
+	return fs, nil
+}
+
+func (k *compiler) planMount(m specs.Mount) (plannedMount, error) {
+	p := plannedMount{Mount: m, isDir: true}
+	if !path.IsAbs(m.Destination) || strings.ContainsRune(m.Destination, 0) {
+		return p, fmt.Errorf("mount destination %q is not an absolute path: %w", m.Destination, containerizer.ErrInvalid)
+	}
+	p.Destination = path.Clean(m.Destination)
+	if p.Destination == "/" {
+		return p, fmt.Errorf("a mount on / would hide the root filesystem: %w", containerizer.ErrInvalid)
+	}
+	options, err := ParseMountOptions(m.Options)
+	if err != nil {
+		return p, fmt.Errorf("mount on %q: %w", m.Destination, err)
+	}
+	p.options = options
+	if m.Type == "bind" {
+		p.options.Bind = true
+	}
+	if !p.options.Bind {
+		return p, nil
+	}
+	if p.isDir, err = k.c.IsDir(m.Source); err != nil {
+		return p, fmt.Errorf("mount %q on %q: %w", m.Source, m.Destination, err)
+	}
+	p.tree = k.input(Input{Kind: InputTree, Path: m.Source, Tree: &Tree{
+		Recursive:            options.Recursive,
+		Attributes:           options.Attributes,
+		RecursiveAttributes:  options.RecursiveAttributes,
+		Propagation:          propagationOr(options.Propagation, unix.MS_PRIVATE|unix.MS_REC) &^ unix.MS_REC,
+		PropagationRecursive: propagationOr(options.Propagation, unix.MS_PRIVATE|unix.MS_REC)&unix.MS_REC != 0,
+		IDMap:                options.IDMap || len(m.UIDMappings) > 0,
+		IDMapRecursive:       options.IDMapRecursive,
+		UIDMappings:          m.UIDMappings,
+		GIDMappings:          m.GIDMappings,
+	}})
+	return p, nil
+}
+
+func propagationOr(flag, fallback uint64) uint64 {
+	if flag == 0 {
+		return fallback
+	}
+	return flag
+}
+
+// attachRootfs cuts the mounts off from the host's and puts the root filesystem on
+// a directory, which pivot_root(2) needs.
+func (k *compiler) attachRootfs(fs *filesystemPlan) {
+	k.step("cut the mounts off from the host's")
+	k.Call(unix.SYS_MOUNT, 0, k.Text("/"), 0, unix.MS_REC|unix.MS_SLAVE, 0)
+	if len(k.c.Info.Sysctl) > 0 {
+		k.step("open the host's /proc")
+		k.hostProc = k.NewSlot()
+		k.Call(unix.SYS_OPENAT, atFDCWD, k.Text("/proc"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(k.hostProc)
+	}
+	fs.oldRoot = k.NewSlot()
+	k.Call(unix.SYS_OPENAT, atFDCWD, k.Text("/"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(fs.oldRoot)
+	pivot := k.Text(k.c.PivotDir)
+	if len(k.c.Info.MaskedPaths) > 0 {
+		k.step(fmt.Sprintf("mount the tmpfs that masks paths on %q", k.c.PivotDir))
+		fs.mask = k.NewSlot()
+		tmpfs := k.Text("tmpfs")
+		k.Call(unix.SYS_MOUNT, tmpfs, pivot, tmpfs, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, k.Text("mode=755,nr_inodes=1"))
+		k.Call(unix.SYS_OPENAT, atFDCWD, pivot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(fs.mask)
+	}
+	if fs.rootfs == 0 {
+		return
+	}
+	k.step(fmt.Sprintf("mount the root filesystem on %q", k.c.PivotDir))
+	k.Call(unix.SYS_MOVE_MOUNT, fs.rootfs, k.Text(""), atFDCWD, pivot, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// pivot makes the root filesystem the root. The host's stays mounted on top of it,
+// out of reach of any path but visible to the kernel, until leaveHost: a user
+// namespace may mount proc and sysfs only while a full one is visible
+// (mount_namespaces(7)).
+func (k *compiler) pivot(fs *filesystemPlan) {
+	if fs.rootfs == 0 {
+		return
+	}
+	k.step("make the root filesystem the root")
+	k.Call(unix.SYS_FCHDIR, fs.rootfs)
+	k.Call(unix.SYS_PIVOT_ROOT, k.Text("."), k.Text("."))
+	if flag, ok := Propagation(k.c.Info.RootfsPropagation); ok {
+		recursive := 0
+		if flag&unix.MS_REC != 0 {
+			recursive = unix.AT_RECURSIVE
+		}
+		k.mountSetattr(fs.rootfs, unix.AT_EMPTY_PATH|recursive, Attributes{}, flag&^unix.MS_REC)
+	}
+}
+
+// leaveHost takes the host's file tree away and makes the root read-only if asked.
+func (k *compiler) leaveHost(fs *filesystemPlan) {
+	if fs.rootfs == 0 {
+		if fs.mask != 0 {
+			k.step("unmount the tmpfs that masks paths")
+			k.Call(unix.SYS_UMOUNT2, k.Text(k.c.PivotDir), unix.MNT_DETACH)
+		}
+		return
+	}
+	if k.c.Info.ReadonlyRootfs {
+		k.step("make the root filesystem read-only")
+		k.mountSetattr(fs.rootfs, unix.AT_EMPTY_PATH, Attributes{Set: unix.MOUNT_ATTR_RDONLY}, 0)
+	}
+	k.step("unmount the host's file tree")
+	k.Call(unix.SYS_FCHDIR, fs.oldRoot)
+	k.Call(unix.SYS_UMOUNT2, k.Text("."), unix.MNT_DETACH)
+	k.Call(unix.SYS_CHDIR, k.Text("/"))
+}
+
+// mountSetattr adds mount_setattr(2) on the mount of a descriptor.
+func (k *compiler) mountSetattr(fd program.Slot, flags int, a Attributes, propagation uint64) {
+	attr := k.Words(a.Set, a.Clear, propagation, 0)
+	k.Call(unix.SYS_MOUNT_SETATTR, fd, k.Text(""), flags, attr, 32)
+}

@@ -1,0 +1,108 @@
+package inputs
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/launch"
+)
+
+// openTree clones the mount of a host path, detached, with its attributes.
+func openTree(in launch.Input, o *Options) (*os.File, error) {
+	t := in.Tree
+	if err := checkPropagation(in.Path, t.Propagation); err != nil {
+		return nil, err
+	}
+	tree, err := cloneTree(unix.AT_FDCWD, in.Path, t.Recursive)
+	if err != nil {
+		return nil, err
+	}
+	if err := applyTree(tree, t, o); err != nil {
+		_ = tree.Close()
+		return nil, fmt.Errorf("mount %q: %w", in.Path, err)
+	}
+	return tree, nil
+}
+
+func cloneTree(dir int, path string, recursive bool) (*os.File, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	fd, err := unix.OpenTree(dir, path, flags)
+	if err != nil {
+		return nil, pathError("mount", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func applyTree(tree *os.File, t *launch.Tree, o *Options) error {
+	fd := int(tree.Fd())
+	if t.IDMap {
+		uids, gids := t.UIDMappings, t.GIDMappings
+		if len(uids) == 0 {
+			uids, gids = o.UIDMappings, o.GIDMappings
+		}
+		if len(uids) == 0 {
+			return fmt.Errorf("an idmapped mount needs mappings of its own or a user namespace: %w", containerizer.ErrInvalid)
+		}
+		if err := o.IDMap.apply(fd, uids, gids, t.IDMapRecursive); err != nil {
+			return err
+		}
+	}
+	attr := unix.MountAttr{Attr_set: t.Attributes.Set, Attr_clr: t.Attributes.Clear}
+	recursive := unix.MountAttr{Attr_set: t.RecursiveAttributes.Set, Attr_clr: t.RecursiveAttributes.Clear}
+	if t.PropagationRecursive {
+		recursive.Propagation = t.Propagation
+	} else {
+		attr.Propagation = t.Propagation
+	}
+	if err := setattr(fd, 0, &attr); err != nil {
+		return err
+	}
+	return setattr(fd, unix.AT_RECURSIVE, &recursive)
+}
+
+func setattr(fd int, flags uint, attr *unix.MountAttr) error {
+	if *attr == (unix.MountAttr{}) {
+		return nil
+	}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|flags, attr); err != nil {
+		return fmt.Errorf("set mount attributes (set %#x, clear %#x, propagation %#x): %w", attr.Attr_set, attr.Attr_clr, attr.Propagation, err)
+	}
+	return nil
+}
+
+// checkPropagation refuses a propagation that the source's mount cannot give:
+// what is shared or a slave with the container must be shared with somebody.
+func checkPropagation(path string, flag uint64) error {
+	var need string
+	switch flag {
+	case unix.MS_SHARED:
+		need = "shared"
+	case unix.MS_SLAVE:
+		need = "shared or a slave"
+	default:
+		return nil
+	}
+	have, err := propagation(path)
+	if err != nil {
+		return err
+	}
+	if have == unix.MS_SHARED || have == unix.MS_SLAVE && flag == unix.MS_SLAVE {
+		return nil
+	}
+	return fmt.Errorf("mount %q: its propagation can be passed on only if the mount it lies on is %s on the host (mount --make-shared): %w", path, need, containerizer.ErrFailedPrecondition)
+}
+
+// propagation returns the propagation type of the mount that path lies on.
+func propagation(path string) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, pathError("mount", path, err)
+	}
+	return mountinfoPropagation(st.Mnt_id)
+}
