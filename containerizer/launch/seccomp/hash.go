@@ -1,0 +1,79 @@
+package seccomp
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"runtime"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// compilerVersion goes into every key. It changes whenever the same profile
+// compiles to another program, so that cached ones are not used any more.
+const compilerVersion = 1
+
+// key identifies a profile and the compiler.
+type key [sha256.Size]byte
+
+// profileKey hashes all of p that Compile reads, field by field with lengths and
+// presence, so that two profiles with the same key mean the same. It is an order
+// of magnitude cheaper than marshalling p.
+func profileKey(p *specs.LinuxSeccomp) key {
+	h := hasher{buf: make([]byte, 0, 16<<10)}
+	h.number(compilerVersion)
+	h.text(runtime.GOARCH)
+	h.text(string(p.DefaultAction))
+	h.optional(p.DefaultErrnoRet)
+	h.number(uint64(len(p.Architectures)))
+	for _, a := range p.Architectures {
+		h.text(string(a))
+	}
+	h.presence(p.Flags != nil) // no flags and an empty list differ, see newFlags
+	h.number(uint64(len(p.Flags)))
+	for _, f := range p.Flags {
+		h.text(string(f))
+	}
+	h.number(uint64(len(p.Syscalls)))
+	for i := range p.Syscalls {
+		s := &p.Syscalls[i]
+		h.number(uint64(len(s.Names)))
+		for _, n := range s.Names {
+			h.text(n)
+		}
+		h.text(string(s.Action))
+		h.optional(s.ErrnoRet)
+		h.number(uint64(len(s.Args)))
+		for _, a := range s.Args {
+			h.number(uint64(a.Index))
+			h.number(a.Value)
+			h.number(a.ValueTwo)
+			h.text(string(a.Op))
+		}
+	}
+	return sha256.Sum256(h.buf)
+}
+
+// hasher collects what is hashed; every item can be told from the next one.
+type hasher struct{ buf []byte }
+
+func (h *hasher) number(n uint64) { h.buf = binary.AppendUvarint(h.buf, n) }
+
+func (h *hasher) text(s string) {
+	h.number(uint64(len(s)))
+	h.buf = append(h.buf, s...)
+}
+
+func (h *hasher) presence(is bool) {
+	b := byte(0)
+	if is {
+		b = 1
+	}
+	h.buf = append(h.buf, b)
+}
+
+func (h *hasher) optional(n *uint) {
+	h.presence(n != nil)
+	if n != nil {
+		h.number(uint64(*n))
+	}
+}
