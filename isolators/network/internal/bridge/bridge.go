@@ -195,7 +195,7 @@ func (p *Plugin) republish(table *nat.Table) error {
 }
 
 // Del detaches a container. It is idempotent.
-func (p *Plugin) Del(ctx context.Context, r Request) error {
+func (p *Plugin) Del(r Request) error {
 	c, err := parse(r.Config)
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (p *Plugin) Del(ctx context.Context, r Request) error {
 	if err := p.unpublish(c, r.ContainerID); err != nil {
 		return fmt.Errorf("network %q: %w", c.Name, err)
 	}
-	if err := disconnect(ctx, r); err != nil {
+	if err := disconnect(r); err != nil {
 		return err
 	}
 	owner := ipam.Owner{ID: r.ContainerID, IfName: r.IfName}

@@ -75,7 +75,7 @@ func (h *host) add(t *testing.T, r bridge.Request) []string {
 	}
 	t.Cleanup(func() {
 		r.NetNS = ""
-		if err := h.Del(t.Context(), r); err != nil && t.Context().Err() == nil {
+		if err := h.Del(r); err != nil && t.Context().Err() == nil {
 			t.Errorf("Del(%s) = %v", r.ContainerID, err)
 		}
 	})
@@ -116,10 +116,7 @@ func TestTraffic(t *testing.T) {
 	local := h.reserve(t, "a", bridge.PortMapping{ContainerPort: 80, Protocol: "tcp", HostIP: "127.0.0.1"})
 	aIPs := h.add(t, h.request(t, "a", a, tcp, udp, local))
 	bIPs := h.add(t, h.request(t, "b", b))
-	for _, address := range []string{"0.0.0.0:80", "[::]:80"} {
-		a.Serve(t, "tcp", address[:len(address)])
-		break
-	}
+	a.Serve(t, "tcp", "0.0.0.0:80")
 	a.Serve(t, "udp", "0.0.0.0:80")
 	nettest.Serve(t, "tcp", "127.0.0.1:9999")
 	lan.Serve(t, "tcp", "0.0.0.0:70")
@@ -178,7 +175,7 @@ func TestDual(t *testing.T) {
 
 func TestDelLeavesNothing(t *testing.T) {
 	h := newHost(t)
-	for name, gone := range map[string]bool{"namespace there": false, "namespace gone": true} {
+	for name, gone := range map[string]bool{"namespace there": false, "namespace going": true} {
 		t.Run(name, func(t *testing.T) {
 			a := nettest.New(t)
 			p := h.reserve(t, "a", bridge.PortMapping{ContainerPort: 80, Protocol: "tcp"})
@@ -188,11 +185,10 @@ func TestDelLeavesNothing(t *testing.T) {
 				t.Errorf("Check() = %v", err)
 			}
 			if gone {
-				a.End()
-				r.NetNS = ""
+				r.NetNS = "" // and somebody holds it open
 			}
 			for range 2 {
-				if err := h.Del(t.Context(), r); err != nil {
+				if err := h.Del(r); err != nil {
 					t.Fatalf("Del() = %v", err)
 				}
 			}
@@ -213,9 +209,20 @@ func (h *host) mustBeClean(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, l := range links { // unplugged ones go with their namespace
+		if l.Type() == "veth" && (l.Attrs().MasterIndex != 0 || l.Attrs().Flags&net.FlagUp != 0) {
+			t.Errorf("interface %q is left", l.Attrs().Name)
+		}
+	}
+	if err := bridge.Sweep(); err != nil {
+		t.Errorf("Sweep() = %v", err)
+	}
+	if links, err = netlink.LinkList(); err != nil {
+		t.Fatal(err)
+	}
 	for _, l := range links {
 		if l.Type() == "veth" {
-			t.Errorf("interface %q is left", l.Attrs().Name)
+			t.Errorf("interface %q is left after Sweep", l.Attrs().Name)
 		}
 	}
 	held, err := ipam.Open(h.AddressDir, "test").Addresses()
@@ -285,7 +292,7 @@ func TestParallel(t *testing.T) {
 		seen[results[i]] = true
 	}
 	for i := range n {
-		wg.Go(func() { errs[i] = h.Del(t.Context(), requests[i]) })
+		wg.Go(func() { errs[i] = h.Del(requests[i]) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -378,7 +385,7 @@ func BenchmarkAddDel(b *testing.B) {
 				} else {
 					b.StopTimer()
 				}
-				if err := h.Del(b.Context(), r); err != nil {
+				if err := h.Del(r); err != nil {
 					b.Fatal(err)
 				}
 				b.StartTimer()

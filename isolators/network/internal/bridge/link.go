@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,13 @@ import (
 )
 
 type cniRoute = types.Route
+
+const (
+	// linkPrefix begins the names of the host's ends.
+	linkPrefix = "berth"
+	// goneGroup marks host's ends that were unplugged and left to the kernel.
+	goneGroup = 0xbe27
+)
 
 // bridgeLink is the bridge as it stands.
 type bridgeLink struct {
@@ -156,7 +164,7 @@ type pair struct {
 // hostName is the name of the host's end, the same each time.
 func hostName(r Request) string {
 	sum := sha256.Sum256([]byte(r.ContainerID + "\x00" + r.IfName))
-	return "veth" + hex.EncodeToString(sum[:5])
+	return linkPrefix + hex.EncodeToString(sum[:5])
 }
 
 // connect lays a cable between the bridge and the container's namespace and
@@ -220,8 +228,11 @@ func configure(ns *os.File, ifName string, addrs []netip.Prefix) error {
 	return nil
 }
 
-// disconnect removes the cable, if the kernel has not yet.
-func disconnect(_ context.Context, r Request) error {
+// disconnect removes the cable, if the kernel has not yet. Without a namespace
+// given, that is being taken down and the cable goes with it; removing it here
+// would only wait for the same (about 15 ms in rcu_barrier). It is unplugged then,
+// so that it answers for its address no more.
+func disconnect(r Request) error {
 	link, err := netlink.LinkByName(hostName(r))
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
@@ -229,10 +240,41 @@ func disconnect(_ context.Context, r Request) error {
 	if err != nil {
 		return fmt.Errorf("look up interface %q: %w", hostName(r), err)
 	}
-	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, syscall.ENODEV) {
-		return fmt.Errorf("remove interface %q: %w", hostName(r), err)
+	if r.NetNS != "" {
+		return ignoreGone(netlink.LinkDel(link), "remove", link)
+	}
+	for _, step := range []func() error{
+		func() error { return netlink.LinkSetGroup(link, goneGroup) },
+		func() error { return netlink.LinkSetDown(link) },
+		func() error { return netlink.LinkSetNoMaster(link) },
+	} {
+		if err := ignoreGone(step(), "unplug", link); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func ignoreGone(err error, what string, link netlink.Link) error {
+	if err != nil && !errors.Is(err, syscall.ENODEV) {
+		return fmt.Errorf("%s interface %q: %w", what, link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// Sweep removes unplugged host's ends whose namespace somebody still holds open.
+func Sweep() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, l := range links {
+		a := l.Attrs()
+		if l.Type() == "veth" && a.Group == goneGroup && strings.HasPrefix(a.Name, linkPrefix) {
+			err = errors.Join(err, ignoreGone(netlink.LinkDel(l), "remove", l))
+		}
+	}
+	return err
 }
 
 func checkPair(r Request) error {

@@ -1,0 +1,101 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/libcni"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+// find returns the network called name: a configuration of the user, else the
+// generated default one.
+func (i *Isolator) find(ctx context.Context, name string) (*libcni.NetworkConfigList, error) {
+	var known []string
+	var broken error
+	for _, dir := range i.opts.ConfigDirs {
+		files, err := libcni.ConfFiles(dir, []string{".conflist", ".conf", ".json"})
+		if err != nil {
+			return nil, fmt.Errorf("look for networks in %q: %w", dir, err)
+		}
+		slices.SortStableFunc(files, compareConfigs)
+		for _, file := range files {
+			list, err := readConfig(file)
+			if err != nil { // another's broken file is no reason to fail
+				broken = errors.Join(broken, err)
+				continue
+			}
+			if list.Name == name {
+				return list, nil
+			}
+			known = append(known, list.Name)
+		}
+	}
+	if name == DefaultNetwork {
+		return i.defaultNetwork(ctx)
+	}
+	slices.Sort(known)
+	known = slices.Compact(append([]string{DefaultNetwork}, known...))
+	err := fmt.Errorf("network %q is not configured in %s; there are %s: %w", name, strings.Join(i.opts.ConfigDirs, ", "), strings.Join(known, ", "), containerizer.ErrNotFound)
+	return nil, errors.Join(err, broken)
+}
+
+// compareConfigs puts lists before single configurations, as libcni does.
+func compareConfigs(a, b string) int {
+	listA, listB := filepath.Ext(a) == ".conflist", filepath.Ext(b) == ".conflist"
+	switch {
+	case listA && !listB:
+		return -1
+	case listB && !listA:
+		return 1
+	}
+	return strings.Compare(a, b)
+}
+
+func readConfig(file string) (*libcni.NetworkConfigList, error) {
+	if filepath.Ext(file) == ".conflist" {
+		list, err := libcni.NetworkConfFromFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read network configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
+		}
+		return list, nil
+	}
+	conf, err := libcni.ConfFromFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read network configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
+	}
+	if conf.Network.Type == "" {
+		return nil, fmt.Errorf("read network configuration %q: no plug-in type: %w", file, containerizer.ErrInvalid)
+	}
+	list, err := libcni.ConfListFromConf(conf)
+	if err != nil {
+		return nil, fmt.Errorf("read network configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
+	}
+	return list, nil
+}
+
+// takes says whether a plug-in of list takes a capability.
+func takes(list *libcni.NetworkConfigList, capability string) bool {
+	return slices.ContainsFunc(list.Plugins, func(p *libcni.PluginConfig) bool { return p.Network.Capabilities[capability] })
+}
+
+// checkPlugins looks every plug-in of list up, so that a missing one is told
+// before anything runs.
+func (i *Isolator) checkPlugins(list *libcni.NetworkConfigList) error {
+	for _, p := range list.Plugins {
+		for _, kind := range []string{p.Network.Type, p.Network.IPAM.Type} {
+			if kind == "" && kind != p.Network.Type {
+				continue
+			}
+			if _, err := i.exec.FindInPath(kind, i.opts.PluginDirs); err != nil {
+				return fmt.Errorf("network %q: %w", list.Name, err)
+			}
+		}
+	}
+	return nil
+}
