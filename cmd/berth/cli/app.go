@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/berth-dev/berth/cmd/internal/config"
+	"github.com/berth-dev/berth/containerizer"
+)
+
+// Node is this machine's containers and images, as far as a command needs them.
+// Each part is made when it is first asked for.
+type Node interface {
+	Engine(ctx context.Context) (containerizer.Engine, error)
+	Images(ctx context.Context) (containerizer.Images, error)
+	// Program returns what a launch of spec would do, readably, and does none of it
+	// beyond providing the image.
+	Program(ctx context.Context, id containerizer.ContainerID, spec *containerizer.Spec) (string, error)
+	Close() error
+}
+
+// Settings are what the global flags, the environment and the configuration file
+// say together.
+type Settings struct {
+	config.Config
+	// ConfigPath is the file that was read, or would have been.
+	ConfigPath string
+	// LogLevel is "error", "warn", "info" or "debug".
+	LogLevel string
+}
+
+// App is what commands run with.
+type App struct {
+	In  *os.File
+	Out io.Writer
+	Err io.Writer
+	// Open makes the node. It is called at most once.
+	Open func(Settings) (Node, error)
+	// Version is shown by `berth version`.
+	Version Version
+
+	settings *Settings
+	globals  globals
+	node     Node
+}
+
+// Version says what was built.
+type Version struct {
+	Version string `json:"Version"`
+	Commit  string `json:"GitCommit"`
+	Go      string `json:"GoVersion"`
+	OS      string `json:"Os"`
+	Arch    string `json:"Arch"`
+}
+
+// Settings returns the settings, which it reads when it is first called.
+func (a *App) Settings() (*Settings, error) {
+	if a.settings == nil {
+		s, err := a.globals.settings()
+		if err != nil {
+			return nil, err
+		}
+		a.settings = s
+	}
+	return a.settings, nil
+}
+
+func (a *App) openNode() (Node, error) {
+	if a.node == nil {
+		s, err := a.Settings()
+		if err != nil {
+			return nil, err
+		}
+		if a.node, err = a.Open(*s); err != nil {
+			return nil, err
+		}
+	}
+	return a.node, nil
+}
+
+func (a *App) engine(ctx context.Context) (containerizer.Engine, error) {
+	n, err := a.openNode()
+	if err != nil {
+		return nil, err
+	}
+	return n.Engine(ctx)
+}
+
+func (a *App) images(ctx context.Context) (containerizer.Images, error) {
+	n, err := a.openNode()
+	if err != nil {
+		return nil, err
+	}
+	return n.Images(ctx)
+}
+
+func (a *App) close() error {
+	if a.node == nil {
+		return nil
+	}
+	return a.node.Close()
+}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+// Exit codes, Docker's: those of the container's process pass through.
+const (
+	exitError         = 125 // berth itself
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	exitSignal        = 128 // plus the signal's number
+)
+
+// exitStatus ends the command with a code and without a message.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// exitCode maps an error to the code the command exits with.
+func exitCode(err error) int {
+	var status exitStatus
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	case errors.Is(err, containerizer.ErrCommandNotFound):
+		return exitNotFound
+	case errors.Is(err, containerizer.ErrCommandNotExecutable):
+		return exitNotExecutable
+	case errors.Is(err, context.Canceled): // by a signal
+		return exitSignal + 2
+	}
+	return exitError
+}
+
+// message is the sentence for an error: one line for each of several, without
+// the names of the classes when nothing depends on them.
+func message(err error) string {
+	text := strings.TrimSpace(err.Error())
+	text = strings.TrimSuffix(text, ": "+containerizer.ErrInvalid.Error())
+	return strings.ReplaceAll(text, "\n", "\nberth: ")
+}
+
+// terminated is the result of a command whose container or exec ended.
+func terminated(t *containerizer.Termination) error {
+	if t == nil || t.ExitCode == 0 {
+		return nil
+	}
+	return exitStatus(t.ExitCode)
+}
+
+// sentence is an error of a class whose name would add nothing to the text.
+type sentence struct {
+	text  string
+	class error
+}
+
+func (s *sentence) Error() string { return s.text }
+func (s *sentence) Unwrap() error { return s.class }
+
+func sentencef(class error, format string, args ...any) error {
+	return &sentence{text: fmt.Sprintf(format, args...), class: class}
+}
+
+func invalidf(format string, args ...any) error {
+	return sentencef(containerizer.ErrInvalid, format, args...)
+}

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
+	"github.com/berth-dev/berth/containerizer"
+	"golang.org/x/sys/unix"
+)
+
+// host is the specflag.Host of a command: this machine and its engine.
+type host struct {
+	ctx  context.Context //nolint:containedctx // lives as long as the parsing of one command line
+	app  *App
+	pull func(containerizer.ImageSource) (*containerizer.Image, error)
+}
+
+var _ specflag.Host = host{}
+
+func (host) LookupEnv(key string) (string, bool) { return os.LookupEnv(key) }
+
+func (h host) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
+
+func (host) Abs(path string) (string, error) { return filepath.Abs(path) }
+
+func (host) Hostname() (string, error) { return os.Hostname() }
+
+func (host) DeviceNumber(path string) (major, minor int64, err error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, 0, fmt.Errorf("stat %q: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK && st.Mode&unix.S_IFMT != unix.S_IFCHR {
+		return 0, 0, fmt.Errorf("%q is not a device", path)
+	}
+	return int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev)), nil
+}
+
+func (h host) Container(nameOrID string) (*containerizer.Status, error) {
+	engine, err := h.app.engine(h.ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := resolve(h.ctx, engine, nameOrID)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Status(h.ctx, id)
+}
+
+func (h host) ExposedPorts(source containerizer.ImageSource) ([]string, error) {
+	image, err := h.pull(source)
+	if err != nil {
+		return nil, err
+	}
+	if image.Configuration == nil {
+		return nil, nil
+	}
+	return slices.Sorted(maps.Keys(image.Configuration.Config.ExposedPorts)), nil
+}
+
+func (host) AnonymousVolume() string { return containerizer.NewContainerID().String() }
+
+// resolve finds a container, and says what was looked for when there is none.
+func resolve(ctx context.Context, engine containerizer.Engine, nameOrID string) (containerizer.ContainerID, error) {
+	id, err := engine.ResolveID(ctx, nameOrID)
+	if errors.Is(err, containerizer.ErrNotFound) {
+		return "", sentencef(containerizer.ErrNotFound, "no container %q", nameOrID)
+	}
+	return id, err
+}

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/progress"
+	"github.com/berth-dev/berth/cmd/berth/internal/terminal"
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/spf13/cobra"
+)
+
+func newLoad(a *App) *cobra.Command {
+	var input string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "load [flags]",
+		Short: "Read images from an archive",
+		Long:  "Read images from an OCI or Docker archive, compressed or not, from a file or standard input.",
+		Args:  noArguments,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.load(cmd.Context(), input, quiet) },
+	}
+	cmd.Flags().StringVarP(&input, "input", "i", "", "read this `file` instead of standard input")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show nothing of the progress")
+	return cmd
+}
+
+func (a *App) load(ctx context.Context, input string, quiet bool) error {
+	var r io.Reader = a.In
+	if input != "" {
+		f, err := os.Open(input)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // only read
+		r = f
+	} else if terminal.Is(a.In) {
+		return invalidf("standard input is a terminal: name the archive with -i FILE")
+	}
+	images, err := a.images(ctx)
+	if err != nil {
+		return err
+	}
+	display := progress.New(a.Err, quiet)
+	loaded, err := images.Load(ctx, r, containerizer.PullOptions{Progress: display.Update})
+	display.Finish()
+	if err != nil {
+		return err
+	}
+	for _, i := range loaded {
+		line := "Loaded image ID: " + i.Config.String()
+		if len(i.References) > 0 {
+			repository, tag := splitReference(i.References[0])
+			line = "Loaded image: " + familiar(repository) + ":" + tag
+		}
+		if _, err := fmt.Fprintln(a.Out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

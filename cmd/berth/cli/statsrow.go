@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/format"
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/docker/go-units"
+	"golang.org/x/sys/unix"
+)
+
+// statsRow is a container's line of stats. What was not measured is "--".
+func statsRow(s *containerizer.Status, before, now *containerizer.Usage, noTrunc bool, processors int) format.Row {
+	id, name := s.ID.String(), s.ID.Short()
+	if !noTrunc {
+		id = s.ID.Short()
+	}
+	if s.Spec != nil && s.Spec.Name != "" {
+		name = s.Spec.Name
+	}
+	memory, percent := memoryText(now.Memory)
+	return format.Row{
+		"BlockIO": blockText(now.IO), "CPUPerc": cpuText(before, now, processors), "Container": s.ID.String(), "ID": id,
+		"MemPerc": percent, "MemUsage": memory, "Name": name, "NetIO": networkText(now.Network), "PIDs": pidsText(now.PIDs),
+	}
+}
+
+const unmeasured = "--"
+
+// cpuText is the share of one processor, so that two busy ones are 200 %.
+func cpuText(before, now *containerizer.Usage, processors int) string {
+	if before == nil || before.CPU == nil || now.CPU == nil {
+		return unmeasured
+	}
+	wall := now.At.Sub(before.At)
+	if wall <= 0 || now.CPU.Total < before.CPU.Total { // it was started anew
+		return "0.00%"
+	}
+	share := float64(now.CPU.Total-before.CPU.Total) / float64(wall)
+	return fmt.Sprintf("%.2f%%", min(share, float64(processors))*100)
+}
+
+// memoryText is the working set, against the limit or the node's memory.
+func memoryText(m *containerizer.MemoryUsage) (usage, percent string) {
+	if m == nil {
+		return unmeasured + " / " + unmeasured, unmeasured
+	}
+	limit := m.LimitBytes
+	if total := nodeMemory(); limit == 0 || total > 0 && limit > total {
+		limit = total
+	}
+	used := m.WorkingSetBytes
+	usage = units.BytesSize(float64(used)) + " / " + units.BytesSize(float64(limit))
+	if limit == 0 {
+		return usage, unmeasured
+	}
+	return usage, fmt.Sprintf("%.2f%%", float64(used)/float64(limit)*100)
+}
+
+func nodeMemory() uint64 {
+	var si unix.Sysinfo_t
+	if err := unix.Sysinfo(&si); err != nil {
+		return 0
+	}
+	return uint64(si.Totalram) * uint64(si.Unit) //nolint:unconvert // differs by architecture
+}
+
+func blockText(io *containerizer.IOUsage) string {
+	if io == nil {
+		return unmeasured
+	}
+	return sizeText(io.ReadBytes) + " / " + sizeText(io.WriteBytes)
+}
+
+func networkText(interfaces []containerizer.NetworkUsage) string {
+	if len(interfaces) == 0 {
+		return unmeasured
+	}
+	var rx, tx uint64
+	for _, i := range interfaces {
+		if i.Interface != "lo" {
+			rx, tx = rx+i.RxBytes, tx+i.TxBytes
+		}
+	}
+	return sizeText(rx) + " / " + sizeText(tx)
+}
+
+func pidsText(p *containerizer.PIDsUsage) string {
+	if p == nil {
+		return unmeasured
+	}
+	return strconv.FormatUint(p.Current, 10)
+}
+
+func sizeText(n uint64) string { return units.HumanSizeWithPrecision(float64(n), 3) }

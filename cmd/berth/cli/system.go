@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/spf13/cobra"
+)
+
+func newSystemGroup(a *App) *cobra.Command {
+	return group("system", "Look after the node",
+		newInfo(a), newDf(a), newSystemPrune(a), newCheck(a), newReap(a))
+}
+
+func newCheck(a *App) *cobra.Command {
+	var repair bool
+	cmd := &cobra.Command{
+		Use:   "check [flags]",
+		Short: "Look for what was left behind or is damaged",
+		Long: `Look for containers whose operations were cut off, for what nobody claims any more, and for damage in the image
+store. The exit code is 1 when something was found and not repaired.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), repair) },
+	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "put it right")
+	return cmd
+}
+
+func (a *App) check(ctx context.Context, repair bool) error {
+	engine, err := a.engine(ctx)
+	if err != nil {
+		return err
+	}
+	report, err := engine.Recover(ctx, repair)
+	if err != nil {
+		return err
+	}
+	images, err := a.images(ctx)
+	if err != nil {
+		return err
+	}
+	damage, err := images.Check(ctx, repair)
+	if err != nil {
+		return err
+	}
+	word := "found"
+	if repair {
+		word = "repaired"
+	}
+	for _, line := range append(report.Repaired, damage...) {
+		if _, err := fmt.Fprintf(a.Out, "%s: %s\n", word, line); err != nil {
+			return err
+		}
+	}
+	for _, line := range report.Owed {
+		if _, err := fmt.Fprintf(a.Out, "owed: %s\n", line); err != nil {
+			return err
+		}
+	}
+	found := len(report.Repaired)+len(damage) > 0
+	switch {
+	case len(report.Owed) > 0 || found && !repair:
+		return exitStatus(1)
+	case !found:
+		_, err = fmt.Fprintln(a.Out, "nothing found")
+	}
+	return err
+}
+
+// newReap is run by monitors when a container with --rm has ended and no client
+// is there.
+func newReap(a *App) *cobra.Command {
+	return &cobra.Command{
+		Use:    "reap CONTAINER...",
+		Short:  "Remove ended containers that are to be removed",
+		Hidden: true,
+		Args:   needContainers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			engine, err := a.engine(ctx)
+			if err != nil {
+				return err
+			}
+			var all error
+			for _, arg := range args {
+				all = errors.Join(all, a.reap(ctx, engine, arg))
+			}
+			return all
+		},
+	}
+}
+
+func (a *App) reap(ctx context.Context, engine containerizer.Engine, arg string) error {
+	id, err := containerizer.ParseContainerID(arg)
+	if err != nil {
+		return err
+	}
+	status, err := engine.Status(ctx, id)
+	if errors.Is(err, containerizer.ErrNotFound) {
+		return nil // somebody was faster
+	}
+	if err != nil {
+		return err
+	}
+	if status.Spec == nil || !status.Spec.AutoRemove {
+		return nil
+	}
+	if _, err := engine.Wait(ctx, id); err != nil && !errors.Is(err, containerizer.ErrNotFound) {
+		return err
+	}
+	return a.destroy(ctx, engine, id, status.Spec, true)
+}

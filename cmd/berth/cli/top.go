@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/format"
+	"github.com/berth-dev/berth/cmd/berth/internal/procfs"
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/spf13/cobra"
+)
+
+func newTop(a *App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "top CONTAINER [-o COLUMN,... | PS OPTIONS]",
+		Short: "List the processes of a container",
+		Long: `List the processes of a container, with their ids of the host. -o chooses columns, which berth reads itself:
+` + strings.Join(topColumnNames(), ", ") + `.
+Any other options are given to the host's ps, of whose output the container's processes are shown.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return invalidf("%s needs a container", cmd.CommandPath())
+			}
+			return nil
+		},
+		ValidArgsFunction: a.completeContainers(containerizer.StateRunning, containerizer.StatePaused),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.top(cmd.Context(), args[0], args[1:])
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+func (a *App) top(ctx context.Context, name string, options []string) error {
+	engine, status, err := a.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	if status.State != containerizer.StateRunning && status.State != containerizer.StatePaused {
+		return sentencef(containerizer.ErrFailedPrecondition, "container %q is %s, not running", name, status.State)
+	}
+	pids, err := engine.Processes(ctx, status.ID)
+	if err != nil {
+		return err
+	}
+	slices.Sort(pids)
+	columns, own, err := topColumns(options)
+	if err != nil {
+		return err
+	}
+	if !own {
+		return a.hostPs(ctx, pids, options)
+	}
+	layout := format.Layout{ID: "pid"}
+	for _, c := range columns {
+		layout.Fields = append(layout.Fields, format.Field{Name: c.name, Header: c.header})
+		layout.Table = append(layout.Table, c.name)
+	}
+	var rows []format.Row
+	for _, pid := range pids {
+		p, err := procfs.Read("/proc", pid)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it ended in the meantime
+		}
+		if err != nil {
+			return err
+		}
+		row := format.Row{}
+		for _, c := range columns {
+			row[c.name] = c.value(p)
+		}
+		rows = append(rows, row)
+	}
+	return layout.Print(a.Out, rows, format.Options{})
+}
+
+// topColumns chooses columns; own is false for options of ps.
+func topColumns(options []string) (columns []topColumn, own bool, err error) {
+	var names []string
+	switch {
+	case len(options) == 0:
+		names = []string{"uid", "pid", "ppid", "c", "stime", "tty", "time", "cmd"}
+	case len(options) == 2 && options[0] == "-o":
+		names = strings.Split(options[1], ",")
+	case len(options) == 1 && strings.HasPrefix(options[0], "-o"):
+		names = strings.Split(strings.TrimPrefix(options[0][2:], "="), ",")
+	default:
+		return nil, false, nil
+	}
+	known := topTable()
+	for _, n := range names {
+		i := slices.IndexFunc(known, func(c topColumn) bool { return c.name == strings.ToLower(n) })
+		if i < 0 {
+			return nil, false, invalidf("no column %q (there are %s)", n, strings.Join(topColumnNames(), ", "))
+		}
+		columns = append(columns, known[i])
+	}
+	return columns, true, nil
+}
+
+// hostPs runs ps and shows the lines about pids, as Docker does.
+func (a *App) hostPs(ctx context.Context, pids []int, options []string) error {
+	cmd := exec.CommandContext(ctx, "ps", options...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("ps %s: %w: %s", strings.Join(options, " "), err, strings.TrimSpace(errs.String()))
+	}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	column := -1
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if column < 0 {
+			if column = slices.Index(fields, "PID"); column < 0 {
+				return invalidf("ps %s shows no column PID", strings.Join(options, " "))
+			}
+		} else {
+			if column >= len(fields) {
+				continue
+			}
+			pid, err := strconv.Atoi(fields[column])
+			if err != nil || !slices.Contains(pids, pid) {
+				continue
+			}
+		}
+		if _, err := fmt.Fprintln(a.Out, lines.Text()); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}

@@ -1,0 +1,63 @@
+package terminal
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/berth-dev/berth/containerizer"
+	"golang.org/x/term"
+)
+
+// Is says whether f is a terminal.
+func Is(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
+
+// Raw puts the terminal into raw mode: keys go to the container untouched.
+// restore brings it back; it may be called several times.
+func Raw(f *os.File) (restore func(), err error) {
+	fd := int(f.Fd())
+	old, err := term.MakeRaw(fd)
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { _ = term.Restore(fd, old) }), nil // nothing else can be done
+}
+
+// Size is the size of f, the zero value when it cannot be told.
+func Size(f *os.File) containerizer.Size {
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 || height <= 0 || width > 0xffff || height > 0xffff {
+		return containerizer.Size{}
+	}
+	return containerizer.Size{Columns: uint16(width), Rows: uint16(height)}
+}
+
+// Sizes sends the size of f, and sends it again whenever it changes, until ctx
+// ends.
+func Sizes(ctx context.Context, f *os.File) <-chan containerizer.Size {
+	out := make(chan containerizer.Size, 1)
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, syscall.SIGWINCH)
+	if s := Size(f); s != (containerizer.Size{}) {
+		out <- s
+	}
+	go func() {
+		defer close(out)
+		defer signal.Stop(changed)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+			select {
+			case out <- Size(f):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}

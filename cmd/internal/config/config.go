@@ -1,0 +1,167 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Where things are unless somebody says otherwise.
+const (
+	DefaultPath  = "/etc/berth/config.toml"
+	DefaultRoot  = "/var/lib/berth"
+	DefaultState = "/run/berth"
+)
+
+// Config is the content of the file. Zero values are berth's defaults.
+type Config struct {
+	// Root holds images, writable layers and the records of containers; State what
+	// does not outlive a restart of the node.
+	Root  string `toml:"root"`
+	State string `toml:"state"`
+	// Isolation lists isolators by name, such as "cgroups/mem"; their order is
+	// berth's. Empty is the default set.
+	Isolation []string `toml:"isolation"`
+	// Monitor is the path of berth-monitor; "" is beside berth.
+	Monitor string `toml:"monitor"`
+
+	Cgroup     Cgroup     `toml:"cgroup"`
+	Containers Containers `toml:"containers"`
+	Log        Log        `toml:"log"`
+	Network    Network    `toml:"network"`
+	Registries Registries `toml:"registries"`
+}
+
+// Cgroup says who makes control groups, and where.
+type Cgroup struct {
+	// Driver is "cgroupfs" or "systemd".
+	Driver string `toml:"driver"`
+	// Parent is the cgroup, or slice, that containers go below.
+	Parent string `toml:"parent"`
+}
+
+// Containers are defaults for containers whose own description is silent.
+type Containers struct {
+	// Ulimits are "NAME=SOFT[:HARD]".
+	Ulimits []string `toml:"ulimits"`
+	// Seccomp is "default", "unconfined" or the path of a profile.
+	Seccomp string `toml:"seccomp"`
+	// PidsLimit bounds processes and threads; 0 does not.
+	PidsLimit int64 `toml:"pids_limit"`
+	// StopTimeoutSeconds is how long stop waits before SIGKILL.
+	StopTimeoutSeconds *int64 `toml:"stop_timeout_seconds"`
+}
+
+// Log says how output is kept.
+type Log struct {
+	// MaxSize of a log file with a unit ("10m"); "" is no bound.
+	MaxSize string `toml:"max_size"`
+	// MaxFiles is how many are kept.
+	MaxFiles int `toml:"max_files"`
+}
+
+// Network says where CNI finds its things, and what containers' names resolve by.
+type Network struct {
+	// ConfDir holds network configurations, PluginDirs the plug-ins.
+	ConfDir    string   `toml:"conf_dir"`
+	PluginDirs []string `toml:"plugin_dirs"`
+	// Default is the name of the network that containers join unless told otherwise.
+	Default string `toml:"default"`
+	// DNS servers for containers that name none.
+	DNS []string `toml:"dns"`
+}
+
+// Registries says how registries are spoken to.
+type Registries struct {
+	// Insecure are "HOST[:PORT]" without TLS or with a certificate that cannot be
+	// verified.
+	Insecure []string `toml:"insecure"`
+	// AuthFile holds credentials in Docker's form; "" looks where Docker and Podman
+	// keep theirs.
+	AuthFile string `toml:"auth_file"`
+	// Mirrors are asked first, by the registry they stand for.
+	Mirrors map[string][]string `toml:"mirrors"`
+}
+
+// Load reads the file at path. One that does not exist is empty, unless required.
+func Load(path string, required bool) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !required {
+		return &Config{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	c, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("configuration %q: %w: %w", path, err, containerizer.ErrInvalid)
+	}
+	return c, nil
+}
+
+func parse(data []byte) (*Config, error) {
+	var c Config
+	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return nil, explain(err)
+	}
+	return &c, c.check()
+}
+
+// explain puts the line into the message.
+func explain(err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+		e := strict.Errors[0]
+		line, _ := e.Position()
+		return fmt.Errorf("line %d: no key %q", line, dotted(e.Key()))
+	}
+	var decode *toml.DecodeError
+	if errors.As(err, &decode) {
+		line, column := decode.Position()
+		return fmt.Errorf("line %d, column %d: %w", line, column, err)
+	}
+	return err
+}
+
+func dotted(key toml.Key) string {
+	var b bytes.Buffer
+	for i, part := range key {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// check refuses values that no part of berth could use.
+func (c *Config) check() error {
+	for _, p := range []struct{ key, path string }{
+		{"root", c.Root}, {"state", c.State}, {"monitor", c.Monitor}, {"network.conf_dir", c.Network.ConfDir},
+	} {
+		if p.path != "" && p.path[0] != '/' {
+			return fmt.Errorf("%s = %q is not an absolute path", p.key, p.path)
+		}
+	}
+	switch c.Cgroup.Driver {
+	case "", "cgroupfs", "systemd":
+	default:
+		return fmt.Errorf("cgroup.driver = %q: cgroupfs and systemd exist", c.Cgroup.Driver)
+	}
+	if s := c.Containers.Seccomp; s != "" && s != "default" && s != "unconfined" && s[0] != '/' {
+		return fmt.Errorf("containers.seccomp = %q: default, unconfined or an absolute path", s)
+	}
+	if n := c.Containers.StopTimeoutSeconds; n != nil && *n < 0 {
+		return fmt.Errorf("containers.stop_timeout_seconds = %d is negative", *n)
+	}
+	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {
+		return errors.New("containers.pids_limit and log.max_files are not negative")
+	}
+	return nil
+}
