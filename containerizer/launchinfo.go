@@ -62,9 +62,12 @@ type LaunchInfo struct {
 
 	// Mounts in the runtime specification's form (config.md, "Mounts"), with the
 	// options "rro", "idmap", "ridmap" as in its Linux section.
-	Mounts        []specs.Mount `json:"mounts,omitempty"`
-	MaskedPaths   []string      `json:"maskedPaths,omitempty"`
-	ReadonlyPaths []string      `json:"readonlyPaths,omitempty"`
+	Mounts []specs.Mount `json:"mounts,omitempty"`
+	// LayerMounts are mounts put together like a root filesystem: content of images,
+	// or a part of a directory that must not be left by a symbolic link.
+	LayerMounts   []LayerMount `json:"layerMounts,omitempty"`
+	MaskedPaths   []string     `json:"maskedPaths,omitempty"`
+	ReadonlyPaths []string     `json:"readonlyPaths,omitempty"`
 	// Devices are nodes to create; DeviceRules is what the cgroup is to allow or deny.
 	Devices     []specs.LinuxDevice       `json:"devices,omitempty"`
 	DeviceRules []specs.LinuxDeviceCgroup `json:"deviceRules,omitempty"`
@@ -92,6 +95,16 @@ type LaunchInfo struct {
 	Hooks             *specs.Hooks             `json:"hooks,omitempty"`
 }
 
+// LayerMount mounts a Rootfs, or a part of it, somewhere in a container.
+type LayerMount struct {
+	Rootfs Rootfs `json:"rootfs"`
+	// SubPath selects a directory or file in it; symbolic links cannot lead out.
+	SubPath     string `json:"subPath,omitempty"`
+	Destination string `json:"destination"`
+	// Options as of a bind mount.
+	Options []string `json:"options,omitempty"`
+}
+
 // Contribution is the launch information of one isolator.
 type Contribution struct {
 	Isolator string
@@ -104,21 +117,41 @@ type Contribution struct {
 // that names both. Mounts are sorted by depth of their destination, equal depths
 // in order of contribution.
 func MergeLaunchInfo(contributions []Contribution) (*LaunchInfo, error) {
-	m := merger{owner: map[string]string{}}
+	var m Merger
 	for _, c := range contributions {
-		if c.Info == nil {
-			continue
-		}
-		m.isolator = c.Isolator
-		m.add(c.Info)
+		m.Add(c)
 	}
-	if len(m.conflicts) > 0 {
-		return nil, errors.Join(m.conflicts...)
+	return m.Merged()
+}
+
+// Merger is [MergeLaunchInfo] one contribution at a time. The zero value is ready.
+type Merger struct{ m merger }
+
+// Add merges one more contribution.
+func (m *Merger) Add(c Contribution) {
+	if c.Info == nil {
+		return
 	}
-	slices.SortStableFunc(m.out.Mounts, func(a, b specs.Mount) int {
+	if m.m.owner == nil {
+		m.m.owner = map[string]string{}
+	}
+	m.m.isolator = c.Isolator
+	m.m.add(c.Info)
+}
+
+// Merged returns what was merged so far, or all conflicts. Its value does not
+// change with later contributions; it must not be written to.
+func (m *Merger) Merged() (*LaunchInfo, error) {
+	if len(m.m.conflicts) > 0 {
+		return nil, errors.Join(m.m.conflicts...)
+	}
+	out := m.m.out
+	out.Mounts = slices.Clone(out.Mounts)
+	slices.SortStableFunc(out.Mounts, func(a, b specs.Mount) int {
 		return depth(a.Destination) - depth(b.Destination)
 	})
-	return &m.out, nil
+	out.TimeOffsets, out.Sysctl = maps.Clone(out.TimeOffsets), maps.Clone(out.Sysctl)
+	return &out, nil
 }
 
 func depth(p string) int {
@@ -195,6 +228,11 @@ func (m *merger) add(in *LaunchInfo) {
 	for _, mount := range in.Mounts {
 		if m.claim("the mount on " + path.Clean(mount.Destination)) {
 			out.Mounts = append(out.Mounts, mount)
+		}
+	}
+	for _, mount := range in.LayerMounts {
+		if m.claim("the mount on " + path.Clean(mount.Destination)) {
+			out.LayerMounts = append(out.LayerMounts, mount)
 		}
 	}
 	for _, d := range in.Devices {

@@ -88,6 +88,10 @@ type Input struct {
 
 // Tree is what is applied to a detached clone of a mount (mount_setattr(2)).
 type Tree struct {
+	// Rootfs, when set, is mounted instead of a path, and SubPath is the part of it
+	// that is wanted; links in it do not lead out.
+	Rootfs  *containerizer.Rootfs
+	SubPath string
 	// Recursive clones the mounts below as well (rbind).
 	Recursive bool
 	// Attributes are changed on the top mount only, RecursiveAttributes on all.

@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -48,6 +49,16 @@ func (k *compiler) planFilesystem() (*filesystemPlan, error) {
 		fs.devTmpfs = fs.devTmpfs || planned.Destination == "/dev" && m.Type == "tmpfs"
 		fs.mounts = append(fs.mounts, planned)
 	}
+	for i := range info.LayerMounts {
+		planned, err := k.planLayers(&info.LayerMounts[i])
+		if err != nil {
+			return nil, err
+		}
+		fs.mounts = append(fs.mounts, planned)
+	}
+	slices.SortStableFunc(fs.mounts, func(a, b plannedMount) int {
+		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
+	})
 	return fs, nil
 }
 
@@ -74,18 +85,62 @@ func (k *compiler) planMount(m specs.Mount) (plannedMount, error) {
 	if p.isDir, err = k.c.IsDir(m.Source); err != nil {
 		return p, fmt.Errorf("mount %q on %q: %w", m.Source, m.Destination, err)
 	}
-	p.tree = k.input(Input{Kind: InputTree, Path: m.Source, Tree: &Tree{
-		Recursive:            options.Recursive,
-		Attributes:           options.Attributes,
-		RecursiveAttributes:  options.RecursiveAttributes,
-		Propagation:          propagationOr(options.Propagation, unix.MS_PRIVATE|unix.MS_REC) &^ unix.MS_REC,
-		PropagationRecursive: propagationOr(options.Propagation, unix.MS_PRIVATE|unix.MS_REC)&unix.MS_REC != 0,
-		IDMap:                options.IDMap || len(m.UIDMappings) > 0,
-		IDMapRecursive:       options.IDMapRecursive,
-		UIDMappings:          m.UIDMappings,
-		GIDMappings:          m.GIDMappings,
-	}})
+	p.tree = k.input(Input{Kind: InputTree, Path: m.Source, Tree: treeOf(&p)})
 	return p, nil
+}
+
+// planLayers plans a mount of layers, or of a part of a directory.
+func (k *compiler) planLayers(l *containerizer.LayerMount) (plannedMount, error) {
+	p := plannedMount{Mount: specs.Mount{Source: l.SubPath, Destination: path.Clean(l.Destination)}, isDir: true}
+	if !path.IsAbs(l.Destination) || p.Destination == "/" {
+		return p, fmt.Errorf("mount destination %q is not a path below /: %w", l.Destination, containerizer.ErrInvalid)
+	}
+	options, err := ParseMountOptions(l.Options)
+	if err != nil {
+		return p, fmt.Errorf("mount on %q: %w", l.Destination, err)
+	}
+	p.options = options
+	p.options.Bind = true
+	if l.SubPath != "" {
+		if p.isDir, err = k.partIsDir(l); err != nil {
+			return p, fmt.Errorf("mount on %q: %w", l.Destination, err)
+		}
+	}
+	t := treeOf(&p)
+	t.Rootfs, t.SubPath = &l.Rootfs, l.SubPath
+	p.tree = k.input(Input{Kind: InputTree, Path: path.Join(l.Rootfs.Path, l.SubPath), Tree: t})
+	return p, nil
+}
+
+// partIsDir looks for the part in the directory, or in the layers from the top.
+// It only decides what kind of target is made; a wrong guess fails the mount.
+func (k *compiler) partIsDir(l *containerizer.LayerMount) (bool, error) {
+	dirs := l.Rootfs.Lower
+	if l.Rootfs.Path != "" {
+		dirs = []string{l.Rootfs.Path}
+	}
+	for _, dir := range dirs {
+		if isDir, err := k.c.IsDir(path.Join(dir, path.Join("/", l.SubPath))); err == nil {
+			return isDir, nil
+		}
+	}
+	return false, fmt.Errorf("there is no %q in what is to be mounted: %w", l.SubPath, containerizer.ErrInvalid)
+}
+
+func treeOf(p *plannedMount) *Tree {
+	o := &p.options
+	propagation := propagationOr(o.Propagation, unix.MS_PRIVATE|unix.MS_REC)
+	return &Tree{
+		Recursive:            o.Recursive,
+		Attributes:           o.Attributes,
+		RecursiveAttributes:  o.RecursiveAttributes,
+		Propagation:          propagation &^ unix.MS_REC,
+		PropagationRecursive: propagation&unix.MS_REC != 0,
+		IDMap:                o.IDMap || len(p.UIDMappings) > 0,
+		IDMapRecursive:       o.IDMapRecursive,
+		UIDMappings:          p.UIDMappings,
+		GIDMappings:          p.GIDMappings,
+	}
 }
 
 func propagationOr(flag, fallback uint64) uint64 {

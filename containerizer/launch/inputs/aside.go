@@ -74,7 +74,12 @@ func (o *overlay) mountHere() (*os.File, error) {
 	if err := unix.Mount("overlay", place, "overlay", 0, data); err != nil {
 		return nil, fmt.Errorf("make the overlay (%s): %w", o.describe(), err)
 	}
-	return cloneTree(unix.AT_FDCWD, place, false)
+	root, err := openPath(place, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return cloneBelow(root, o.sub, false)
 }
 
 // openLayers opens the lower directories, then upper and work. Mapped layers are

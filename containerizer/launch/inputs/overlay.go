@@ -16,6 +16,7 @@ import (
 // overlay is an overlay mount in the making.
 type overlay struct {
 	*containerizer.Rootfs
+	sub        string // the part that is wanted
 	uids, gids []specs.LinuxIDMapping
 	idmap      *IDMapper
 	// layers are detached mounts of mapped layers. They must outlive the making of
@@ -35,6 +36,14 @@ func mountOverlay(o *overlay) (*os.File, error) {
 		return nil, err
 	}
 	f, err := o.configure()
+	if err == nil && o.sub != "" {
+		whole := f
+		f, err = cloneBelow(whole, o.sub, false)
+		_ = whole.Close()
+		if errors.Is(err, unix.EINVAL) {
+			err = errOldKernel // before 6.15 only attached mounts can be cloned
+		}
+	}
 	for _, l := range o.layers {
 		_ = l.Close()
 	}

@@ -13,6 +13,9 @@ import (
 // openTree clones the mount of a host path, detached, with its attributes.
 func openTree(in launch.Input, o *Options) (*os.File, error) {
 	t := in.Tree
+	if t.Rootfs != nil {
+		return openLayers(in, o)
+	}
 	if err := checkPropagation(in.Path, t.Propagation); err != nil {
 		return nil, err
 	}
@@ -25,6 +28,62 @@ func openTree(in launch.Input, o *Options) (*os.File, error) {
 		return nil, fmt.Errorf("mount %q: %w", in.Path, err)
 	}
 	return tree, nil
+}
+
+// openLayers mounts layers, or clones a part of a directory.
+func openLayers(in launch.Input, o *Options) (*os.File, error) {
+	t := in.Tree
+	var tree *os.File
+	var err error
+	if t.Rootfs.Path != "" {
+		tree, err = clonePart(t)
+	} else {
+		tree, err = mountOverlay(&overlay{
+			Rootfs: t.Rootfs, sub: t.SubPath, uids: o.UIDMappings, gids: o.GIDMappings, idmap: o.IDMap,
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mount %q: %w", in.Path, err)
+	}
+	plain := *t
+	plain.IDMap = t.IDMap && !t.Rootfs.IDMapped
+	if err := applyTree(tree, &plain, o); err != nil {
+		_ = tree.Close()
+		return nil, fmt.Errorf("mount %q: %w", in.Path, err)
+	}
+	return tree, nil
+}
+
+func clonePart(t *launch.Tree) (*os.File, error) {
+	dir, err := openPath(t.Rootfs.Path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return cloneBelow(dir, t.SubPath, t.Recursive)
+}
+
+// cloneBelow clones the mount of a path below root; links are resolved as if root
+// were /.
+func cloneBelow(root *os.File, sub string, recursive bool) (*os.File, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	if sub == "" {
+		sub = "."
+	}
+	fd, err := unix.Openat2(int(root.Fd()), sub, &how)
+	if err != nil {
+		return nil, pathError("open", sub, err)
+	}
+	defer unix.Close(fd)
+	flags := uint(unix.AT_EMPTY_PATH | unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	tree, err := unix.OpenTree(fd, "", flags)
+	if err != nil {
+		return nil, pathError("clone the mount of", sub, err)
+	}
+	return os.NewFile(uintptr(tree), sub), nil
 }
 
 func cloneTree(dir int, path string, recursive bool) (*os.File, error) {

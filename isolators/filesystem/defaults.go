@@ -1,0 +1,162 @@
+package filesystem
+
+import (
+	"os"
+	"path"
+	"strconv"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+const ttyGID = 5 // Debian and most others; devpts(4)
+
+// defaultMounts are the mounts that the description does not replace.
+func (i *Isolator) defaultMounts(c *containerizer.Container) []specs.Mount {
+	taken := map[string]bool{}
+	for _, m := range c.Spec.Mounts {
+		taken[path.Clean(m.Destination)] = true
+	}
+	all := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: devptsOptions(c)},
+		i.shm(c),
+		i.mqueue(c),
+		i.sysfs(c),
+	}
+	if !taken["/sys"] {
+		all = append(all, i.cgroups(c)...)
+	}
+	mounts := all[:0]
+	for _, m := range all {
+		if !taken[m.Destination] && (!taken["/sys/fs/cgroup"] || path.Dir(m.Destination) != "/sys/fs/cgroup") {
+			mounts = append(mounts, m)
+		}
+	}
+	return mounts
+}
+
+// devptsOptions leaves the group out where it has no meaning: a mapping may not
+// have it.
+func devptsOptions(c *containerizer.Container) []string {
+	options := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
+	if c.Launch != nil && len(c.Launch.GIDMappings) > 0 && !hasID(c.Launch.GIDMappings, ttyGID) {
+		return options
+	}
+	return append(options, "gid="+strconv.Itoa(ttyGID))
+}
+
+func hasID(mappings []specs.LinuxIDMapping, id uint32) bool {
+	for _, m := range mappings {
+		if id >= m.ContainerID && id-m.ContainerID < m.Size {
+			return true
+		}
+	}
+	return false
+}
+
+// shm is /dev/shm: new with a new ipc namespace, otherwise that of whose namespace
+// is shared.
+func (i *Isolator) shm(c *containerizer.Container) specs.Mount {
+	if isNew(c, specs.IPCNamespace) {
+		options := []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(i.shmBytes, 10)}
+		return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: options}
+	}
+	return specs.Mount{Destination: "/dev/shm", Type: "bind", Source: i.sharedDir(c, "/dev/shm"), Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
+}
+
+func (i *Isolator) mqueue(c *containerizer.Container) specs.Mount {
+	if isNew(c, specs.IPCNamespace) {
+		return specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}}
+	}
+	return specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: i.sharedDir(c, "/dev/mqueue"), Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
+}
+
+// sharedDir is the path of a directory that comes with a shared ipc namespace: in
+// the file tree of the process that has it, or the host's.
+func (i *Isolator) sharedDir(c *containerizer.Container, dir string) string {
+	owner := containerizer.ContainerID("")
+	switch n := c.Spec.Namespaces.IPC; {
+	case n.Mode == containerizer.NamespaceContainer:
+		owner = n.Container
+	case c.Parent != nil && (n.Mode == containerizer.NamespaceDefault || n.Mode == containerizer.NamespaceParent):
+		owner = c.Parent.ID
+	}
+	if owner != "" {
+		if p, err := c.NamespacePath(owner, specs.MountNamespace); err == nil {
+			// /proc/PID/ns/mnt -> /proc/PID/root/dev/shm
+			return path.Join(path.Dir(path.Dir(p)), "root", dir)
+		}
+	}
+	return dir
+}
+
+// sysfs shows the network namespace it is mounted in. A user namespace may not
+// mount it over somebody else's network namespace: there it is the host's.
+func (i *Isolator) sysfs(c *containerizer.Container) specs.Mount {
+	readonly := !c.Spec.Security.Privileged
+	if hasNamespace(c, specs.UserNamespace) && !isNew(c, specs.NetworkNamespace) {
+		options := []string{"rbind", "nosuid", "noexec", "nodev"}
+		if readonly {
+			options = append(options, "rro")
+		}
+		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: options}
+	}
+	options := []string{"nosuid", "noexec", "nodev"}
+	if readonly {
+		options = append(options, "ro")
+	}
+	return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: options}
+}
+
+// cgroups shows the container its own part of the control groups.
+func (i *Isolator) cgroups(c *containerizer.Container) []specs.Mount {
+	options := []string{"nosuid", "noexec", "nodev", "relatime"}
+	if !c.Spec.Security.Privileged {
+		options = append(options, "ro")
+	}
+	if hasNamespace(c, specs.UserNamespace) && !isNew(c, specs.NetworkNamespace) {
+		return nil // /sys is the host's, with its control groups
+	}
+	if i.isUnified() {
+		return []specs.Mount{{Destination: "/sys/fs/cgroup", Type: "cgroup2", Source: "cgroup", Options: options}}
+	}
+	if c.Launch == nil || !isNew(c, specs.CgroupNamespace) {
+		return nil
+	}
+	return i.legacyCgroups(options)
+}
+
+// legacyCgroups mounts every version 1 hierarchy of the host under its name.
+func (i *Isolator) legacyCgroups(options []string) []specs.Mount {
+	entries, err := os.ReadDir(i.cgroupRoot)
+	if err != nil || len(entries) == 0 {
+		return nil
+	}
+	mounts := []specs.Mount{{Destination: "/sys/fs/cgroup", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "relatime", "mode=755"}}}
+	for _, e := range entries {
+		data := hierarchyOption(e.Name())
+		if !e.IsDir() || data == "" {
+			continue
+		}
+		mounts = append(mounts, specs.Mount{
+			Destination: "/sys/fs/cgroup/" + e.Name(), Type: "cgroup", Source: "cgroup",
+			Options: append(options[:len(options):len(options)], data),
+		})
+	}
+	return mounts
+}
+
+// hierarchyOption is the option that selects the hierarchy which the host has
+// mounted in a directory called name (cgroups(7)).
+func hierarchyOption(name string) string {
+	switch name {
+	case "unified":
+		return ""
+	case "systemd":
+		return "name=systemd"
+	}
+	return name
+}
