@@ -154,7 +154,10 @@ func scriptTo(t *testing.T, f *isolatortest.Fixture, text string, out *os.File) 
 		move.WriteString("echo 0 > '" + dir + "/tasks' || exit 99\n")
 	}
 	cmd := exec.Command("/bin/sh", "-c", move.String()+text)
-	cmd.Stderr, cmd.Stdout = os.Stderr, out
+	cmd.Stderr = os.Stderr
+	if out != nil {
+		cmd.Stdout = out
+	}
 	if dir := f.Launch.Cgroup.Unified; dir != "" {
 		fd, err := os.Open(dir)
 		if err != nil {
