@@ -1,0 +1,44 @@
+package containerizer
+
+import (
+	"context"
+	"io"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Fetcher brings images from registries, directories and archives. It verifies
+// nothing and keeps nothing: that is the store's. Safe for concurrent use.
+type Fetcher interface {
+	// Name returns the canonical name of the image that a user's reference means.
+	// local says that it is a file or directory of this machine, which costs little
+	// to look at again whenever it is used. It does no I/O. Errors: ErrInvalid,
+	// ErrUnsupported.
+	Name(reference string) (name string, local bool, err error)
+	// Connect prepares to fetch one image by its canonical name.
+	Connect(ctx context.Context, name string) (ImageOrigin, error)
+	// Contents lists the images in an archive file of any known form, compressed or
+	// not.
+	Contents(ctx context.Context, path string) ([]ArchivedImage, error)
+}
+
+// ImageOrigin is where the content of one image comes from. Resolve and Open are
+// safe for concurrent use. Errors: ErrNotFound, ErrPermission, ErrUnavailable,
+// ErrInvalid, ErrUnsupported, ErrDataCorrupt.
+type ImageOrigin interface {
+	// Resolve returns the manifest or index that the name stands for now.
+	Resolve(ctx context.Context) (v1.Descriptor, []byte, error)
+	// Open returns a manifest or blob of the image. The reader carries on by itself
+	// over broken connections; what it returns may still be anything. The caller
+	// closes it.
+	Open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error)
+	Close() error
+}
+
+// ArchivedImage is one image in an archive.
+type ArchivedImage struct {
+	// Reference is a canonical name to connect to.
+	Reference string
+	// Names are canonical names that the archive gives to the image.
+	Names []string
+}
