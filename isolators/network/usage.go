@@ -25,7 +25,7 @@ func (i *Isolator) Usage(_ context.Context, c *containerizer.Container, u *conta
 	}
 	path := namespacePath(c)
 	if path == "" {
-		return fmt.Errorf("container %q does not run: %w", c.ID.Short(), containerizer.ErrFailedPrecondition)
+		return nil // it does not run
 	}
 	b, err := readDev(path)
 	if err != nil {

@@ -47,11 +47,11 @@ func (p *Plugin) Add(ctx context.Context, r Request) ([]byte, error) {
 		return nil, fmt.Errorf("network %q: %w", c.Name, err)
 	}
 	mac := hardwareAddress(c, addrs)
-	pair, err := connect(br, r, mac, prefixes(c, addrs))
+	pair, err := connect(ctx, br, r, mac, prefixes(c, addrs))
 	if err != nil {
 		return nil, fmt.Errorf("attach to bridge %q: %w", c.Bridge, err)
 	}
-	if err := p.translate(c, r, addrs); err != nil {
+	if err := p.translate(ctx, c, r, addrs); err != nil {
 		return nil, err
 	}
 	return encode(c, r, br, pair, addrs)
@@ -94,11 +94,11 @@ func prefixes(c *Config, addrs []netip.Addr) []netip.Prefix {
 
 // translate makes the rules of the bridge and publishes ports. Without NAT in the
 // kernel a container without ports goes on, and Warn is told.
-func (p *Plugin) translate(c *Config, r Request, addrs []netip.Addr) error {
+func (p *Plugin) translate(ctx context.Context, c *Config, r Request, addrs []netip.Addr) error {
 	table, err := nat.Open()
 	if err == nil {
 		defer func() { _ = table.Close() }() // a socket
-		err = p.translateIn(table, c, r, addrs)
+		err = p.translateIn(ctx, table, c, r, addrs)
 	}
 	if errors.Is(err, containerizer.ErrUnsupported) && len(c.Runtime.PortMappings) == 0 {
 		p.Warn(c.Name, err)
@@ -110,15 +110,9 @@ func (p *Plugin) translate(c *Config, r Request, addrs []netip.Addr) error {
 	return nil
 }
 
-func (p *Plugin) translateIn(table *nat.Table, c *Config, r Request, addrs []netip.Addr) error {
-	created, err := table.EnsureBridge(nat.Bridge{Name: c.Bridge, Subnets: c.Subnets, Masquerade: c.Masquerade, Isolate: c.Isolate})
-	if err != nil {
+func (p *Plugin) translateIn(ctx context.Context, table *nat.Table, c *Config, r Request, addrs []netip.Addr) error {
+	if err := p.ensureRules(ctx, table, c); err != nil {
 		return err
-	}
-	if created {
-		if err := p.republish(table); err != nil {
-			return err
-		}
 	}
 	if len(c.Runtime.PortMappings) == 0 {
 		return nil
@@ -127,6 +121,23 @@ func (p *Plugin) translateIn(table *nat.Table, c *Config, r Request, addrs []net
 		return err
 	}
 	return p.publish(table, c, r, addrs)
+}
+
+// ensureRules makes the table and the bridge's place in it. With the table, ports
+// of running containers are published again before anybody else changes it.
+func (p *Plugin) ensureRules(ctx context.Context, table *nat.Table, c *Config) error {
+	b := nat.Bridge{Name: c.Bridge, Subnets: c.Subnets, Masquerade: c.Masquerade, Isolate: c.Isolate}
+	known, err := table.Knows(b)
+	if err != nil || known {
+		return err
+	}
+	return Exclusive(ctx, func() error {
+		created, err := table.EnsureBridge(b)
+		if err != nil || !created {
+			return err
+		}
+		return p.republish(table)
+	})
 }
 
 // publish notes the targets of each port before its rules exist.

@@ -27,8 +27,10 @@ type cniRoute = types.Route
 const (
 	// linkPrefix begins the names of the host's ends.
 	linkPrefix = "berth"
-	// goneGroup marks host's ends that were unplugged and left to the kernel.
-	goneGroup = 0xbe27
+	// gonePrefix begins the names of those that were unplugged and left to the kernel.
+	gonePrefix = linkPrefix + "gone"
+	// settle bounds the wait for a new cable to carry packets.
+	settle = 2 * time.Second
 )
 
 // bridgeLink is the bridge as it stands.
@@ -169,7 +171,7 @@ func hostName(r Request) string {
 
 // connect lays a cable between the bridge and the container's namespace and
 // configures the container's end.
-func connect(br bridgeLink, r Request, mac net.HardwareAddr, addrs []netip.Prefix) (pair, error) {
+func connect(ctx context.Context, br bridgeLink, r Request, mac net.HardwareAddr, addrs []netip.Prefix) (pair, error) {
 	ns, err := os.Open(r.NetNS)
 	if err != nil {
 		return pair{}, fmt.Errorf("open network namespace: %w", err)
@@ -179,11 +181,11 @@ func connect(br bridgeLink, r Request, mac net.HardwareAddr, addrs []netip.Prefi
 	attrs.Name, attrs.MTU, attrs.MasterIndex, attrs.Flags = hostName(r), br.mtu, br.index, net.FlagUp
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: r.IfName, PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(int(ns.Fd()))}
 	err = netlink.LinkAdd(veth)
-	if errors.Is(err, syscall.EEXIST) {
-		if stale, lookErr := netlink.LinkByName(attrs.Name); lookErr == nil { // of an ADD that was cut off
-			_ = netlink.LinkDel(stale) // LinkAdd tells
-			err = netlink.LinkAdd(veth)
+	if errors.Is(err, syscall.EEXIST) { // of an ADD that was cut off
+		if err := disconnect(Request{ContainerID: r.ContainerID, IfName: r.IfName}); err != nil {
+			return pair{}, err
 		}
+		err = netlink.LinkAdd(veth)
 	}
 	if err != nil {
 		return pair{}, fmt.Errorf("make interfaces %q and %q: %w", attrs.Name, r.IfName, err)
@@ -195,7 +197,36 @@ func connect(br bridgeLink, r Request, mac net.HardwareAddr, addrs []netip.Prefi
 	if err := configure(ns, r.IfName, addrs); err != nil {
 		return pair{}, fmt.Errorf("configure %q in the container: %w", r.IfName, err)
 	}
+	for _, index := range []int{veth.Attrs().Index, br.index} {
+		if err := waitUp(ctx, index); err != nil {
+			return pair{}, err
+		}
+	}
 	return pair{host: attrs.Name, hostMAC: veth.Attrs().HardwareAddr, mac: mac}, nil
+}
+
+// waitUp waits for the kernel to notice that a cable is plugged in at both ends,
+// which it does in the background: a packet sent before is lost, and a connection
+// begun by it a second late.
+func waitUp(ctx context.Context, index int) error {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		link, err := netlink.LinkByIndex(index)
+		if err != nil {
+			return fmt.Errorf("look up interface %d: %w", index, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("interface %q is %s and not up: %w: %w", link.Attrs().Name, link.Attrs().OperState, ctx.Err(), containerizer.ErrUnavailable)
+		}
+	}
 }
 
 func configure(ns *os.File, ifName string, addrs []netip.Prefix) error {
@@ -244,9 +275,9 @@ func disconnect(r Request) error {
 		return ignoreGone(netlink.LinkDel(link), "remove", link)
 	}
 	for _, step := range []func() error{
-		func() error { return netlink.LinkSetGroup(link, goneGroup) },
 		func() error { return netlink.LinkSetDown(link) },
 		func() error { return netlink.LinkSetNoMaster(link) },
+		func() error { return netlink.LinkSetName(link, gonePrefix+rand.Text()[:6]) },
 	} {
 		if err := ignoreGone(step(), "unplug", link); err != nil {
 			return err
@@ -269,8 +300,7 @@ func Sweep() error {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
 	for _, l := range links {
-		a := l.Attrs()
-		if l.Type() == "veth" && a.Group == goneGroup && strings.HasPrefix(a.Name, linkPrefix) {
+		if l.Type() == "veth" && strings.HasPrefix(l.Attrs().Name, gonePrefix) {
 			err = errors.Join(err, ignoreGone(netlink.LinkDel(l), "remove", l))
 		}
 	}

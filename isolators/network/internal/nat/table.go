@@ -50,8 +50,10 @@ func (t *Table) Close() error { return t.conn.CloseLasting() }
 // EnsureBridge makes the rules hold for b. created says that the table was not
 // there (first use, or somebody flushed the ruleset): published ports have to be
 // published again. ErrUnsupported when the kernel has no nftables with NAT.
+//
+// Preconditions: nobody else on the machine is in EnsureBridge, unless Knows(b).
 func (t *Table) EnsureBridge(b Bridge) (created bool, err error) {
-	if known, err := t.knows(b); err != nil || known {
+	if known, err := t.Knows(b); err != nil || known {
 		return false, err
 	}
 	err = t.addBridge(b)
@@ -64,8 +66,8 @@ func (t *Table) EnsureBridge(b Bridge) (created bool, err error) {
 	return true, nil
 }
 
-// knows says whether b is in all sets it belongs in.
-func (t *Table) knows(b Bridge) (bool, error) {
+// Knows says whether b is in all sets it belongs in.
+func (t *Table) Knows(b Bridge) (bool, error) {
 	for _, m := range t.sets.members(b) {
 		elements, exists, err := t.elements(m.set)
 		if err != nil || !exists {
@@ -81,22 +83,35 @@ func (t *Table) knows(b Bridge) (bool, error) {
 // elements reads a set. The library hides the error number of a missing set, so
 // after an error the sets that exist tell.
 func (t *Table) elements(s *nftables.Set) (elements []nftables.SetElement, exists bool, err error) {
-	elements, err = t.conn.GetSetElements(s)
-	if err == nil {
-		return elements, true, nil
+	for range 2 { // it may be made in between
+		elements, err = t.conn.GetSetElements(s)
+		if err == nil {
+			return elements, true, nil
+		}
+		exists, existsErr := t.exists(s)
+		if existsErr != nil {
+			return nil, false, existsErr
+		}
+		if !exists {
+			return nil, false, nil
+		}
 	}
-	tables, listErr := t.conn.ListTablesOfFamily(t.table.Family)
-	if listErr != nil {
-		return nil, false, fmt.Errorf("list nftables tables: %w", classify(listErr))
+	return nil, false, fmt.Errorf("read nftables set %q: %w", s.Name, err)
+}
+
+func (t *Table) exists(s *nftables.Set) (bool, error) {
+	tables, err := t.conn.ListTablesOfFamily(t.table.Family)
+	if err != nil {
+		return false, fmt.Errorf("list nftables tables: %w", classify(err))
 	}
 	if !slices.ContainsFunc(tables, func(x *nftables.Table) bool { return x.Name == t.table.Name }) {
-		return nil, false, nil
+		return false, nil
 	}
-	present, listErr := t.conn.GetSets(t.table)
-	if listErr == nil && !slices.ContainsFunc(present, func(x *nftables.Set) bool { return x.Name == s.Name }) {
-		return nil, false, nil
+	sets, err := t.conn.GetSets(t.table)
+	if err != nil {
+		return false, fmt.Errorf("list nftables sets: %w", classify(err))
 	}
-	return nil, false, fmt.Errorf("read nftables set %q: %w", s.Name, errors.Join(err, listErr))
+	return slices.ContainsFunc(sets, func(x *nftables.Set) bool { return x.Name == s.Name }), nil
 }
 
 func hasKey(elements []nftables.SetElement, key []byte) bool {
