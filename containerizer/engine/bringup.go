@@ -1,0 +1,271 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+// launcherOwner owns the launcher's entries in the ledger.
+const launcherOwner = "launcher"
+
+// bringUp takes a placed container to created (opPrepare) or running.
+//
+// Preconditions: h is l's; its ledger has launchEntries.
+func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded, o containerizer.LaunchOptions) error {
+	e.step(op, "launch.name")
+	for _, name := range l.names() {
+		if err := e.claimName(h.ledger, name, l.id); err != nil {
+			return err
+		}
+	}
+	c := e.container(l)
+	c.Ledger = ownedLedger{h.ledger, launcherOwner}
+	if p, is := e.launcher.(containerizer.Preparer); is {
+		e.step(op, "launch.hint")
+		p.Prepare(ctx, c)
+	}
+	e.step(op, "launch.record")
+	if err := e.makeRecordDir(l); err != nil {
+		return err
+	}
+	img, err := e.provision(ctx, op, l, c)
+	if err != nil {
+		return err
+	}
+	spec, err := e.effectiveSpec(l, img)
+	if err != nil {
+		return err
+	}
+	c.Spec, c.ImageConfig = spec, img
+	if c.Parent, err = e.parentOf(l.id); err != nil {
+		return err
+	}
+	info, err := e.isolate(ctx, op, h, c)
+	if err != nil {
+		return err
+	}
+	c.Launch = info
+
+	// Written while the process starts; nobody reads it before the state changes.
+	written := make(chan error, 1)
+	go func() {
+		written <- writeNew(filepath.Join(l.dir, launchFile), &launchRecord{Spec: spec, ImageConfig: img, Info: info})
+	}()
+	e.step(op, "launch.process")
+	launched, err := e.launcher.Launch(ctx, containerizer.LaunchRequest{
+		Container: c, Info: info, IO: o.Attach, Hold: op.kind == opPrepare,
+		Isolate: func(ctx context.Context, pid int) error { return e.atBarrier(ctx, op, h, c, pid) },
+	})
+	if werr := <-written; err == nil {
+		err = werr
+	}
+	if err != nil {
+		return err
+	}
+	op.session = launched.Session
+	return e.recordLaunched(ctx, op, h, l, c, launched)
+}
+
+// recordLaunched notes what runs now.
+func (e *Engine) recordLaunched(ctx context.Context, op *operation, h *held, l *loaded, c *containerizer.Container, launched *containerizer.Launched) error {
+	e.step(op, "launch.state")
+	next, events := containerizer.StateRunning, []containerizer.EventType{containerizer.EventCreated, containerizer.EventStarted}
+	if op.kind == opPrepare {
+		next, events = containerizer.StateCreated, events[:1]
+	}
+	if err := ctx.Err(); err != nil { // destroyed while it was launched
+		return err
+	}
+	if err := l.become(next); err != nil {
+		return err
+	}
+	l.st.PID, l.st.MonitorPID = launched.PID, launched.MonitorPID
+	if next == containerizer.StateRunning {
+		l.st.StartedAt = launched.StartedAt
+	}
+	l.st.Termination, l.st.Released, l.st.Owed = nil, false, nil
+	l.st.Process, l.st.StopSignal, l.st.LogPath = &c.Spec.Process, c.Spec.StopSignal, c.Spec.Log.Path
+	l.st.Rootfs = c.Launch.Rootfs
+	e.reportStatus(ctx, h, l, c)
+	if err := e.saveAll(l); err != nil {
+		return err
+	}
+	e.event(l.id, nil, events...)
+	return nil
+}
+
+// provision makes the root filesystem in c, and returns the image's configuration.
+func (e *Engine) provision(ctx context.Context, op *operation, l *loaded, c *containerizer.Container) (*v1.ImageConfig, error) {
+	switch {
+	case l.spec.RootfsPath != "":
+		c.Rootfs = &containerizer.Rootfs{Path: l.spec.RootfsPath}
+		return nil, nil
+	case l.spec.Image == nil:
+		return nil, nil
+	case e.provisioner == nil:
+		return nil, fmt.Errorf("image %q: this engine has no provisioner: %w", l.spec.Image.Reference, containerizer.ErrUnsupported)
+	}
+	e.step(op, "launch.provision")
+	p, err := e.provisioner.Provision(ctx, l.id, *l.spec.Image)
+	if err != nil {
+		return nil, fmt.Errorf("provision image %q: %w", l.spec.Image.Reference, err)
+	}
+	c.Rootfs = p.Rootfs
+	l.st.ImageManifest, l.st.ImageReference = p.Manifest, p.Reference
+	return p.Config, nil
+}
+
+// isolate lets every isolator prepare, in order, and merges what they say.
+func (e *Engine) isolate(ctx context.Context, op *operation, h *held, c *containerizer.Container) (*containerizer.LaunchInfo, error) {
+	var merger containerizer.Merger
+	for _, iso := range e.isolators {
+		e.step(op, "launch.isolator")
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		mine := *c
+		mine.Ledger = ownedLedger{h.ledger, iso.Name()}
+		var err error
+		if mine.Launch, err = merger.Merged(); err != nil {
+			return nil, err
+		}
+		info, err := iso.Prepare(ctx, &mine)
+		if err != nil {
+			return nil, fmt.Errorf("isolator %q: %w", iso.Name(), err)
+		}
+		merger.Add(containerizer.Contribution{Isolator: iso.Name(), Info: info})
+	}
+	info, err := merger.Merged()
+	if err != nil {
+		return nil, err
+	}
+	if info.Rootfs == nil { // no isolator has an opinion
+		info.Rootfs = c.Rootfs
+	}
+	return info, nil
+}
+
+// atBarrier lets the isolators act on the process that waits at the barrier.
+func (e *Engine) atBarrier(ctx context.Context, op *operation, h *held, c *containerizer.Container, pid int) error {
+	for _, b := range e.barriers {
+		e.step(op, "launch.barrier")
+		mine := *c
+		mine.Ledger = ownedLedger{h.ledger, b.name}
+		if err := b.Isolate(ctx, &mine, pid); err != nil {
+			return fmt.Errorf("isolator %q: %w", b.name, err)
+		}
+	}
+	return nil
+}
+
+// reportStatus keeps what isolators have for Status, so that reading asks nobody.
+func (e *Engine) reportStatus(ctx context.Context, h *held, l *loaded, c *containerizer.Container) {
+	var s containerizer.Status
+	for _, iso := range e.isolators {
+		r, is := iso.(containerizer.StatusReporter)
+		if !is {
+			continue
+		}
+		mine := *c
+		mine.Ledger = ownedLedger{h.ledger, iso.Name()}
+		if err := r.Status(ctx, &mine, &s); err != nil {
+			e.log.Warn("the status of an isolator is missing", fieldID(l.id), fieldIsolator(iso.Name()), fieldError(err))
+		}
+	}
+	l.st.Networks, l.st.Ports = s.Networks, s.Ports
+}
+
+// container is what others are told of l outside of a launch. Its ledger answers,
+// and records nothing.
+func (e *Engine) container(l *loaded) *containerizer.Container {
+	return &containerizer.Container{
+		ID: l.id, Spec: l.spec, Rootfs: l.st.Rootfs, Dir: l.dir,
+		Ledger:        readerLedger{filepath.Join(l.dir, ledgerFile), launcherOwner},
+		NamespacePath: e.namespacePath,
+	}
+}
+
+// forIsolator is c as the isolator called name sees it, with a ledger that
+// records when h is given.
+func forIsolator(c *containerizer.Container, h *held, name string) *containerizer.Container {
+	mine := *c
+	if h != nil {
+		mine.Ledger = ownedLedger{h.ledger, name}
+	} else {
+		mine.Ledger = readerLedger{filepath.Join(c.Dir, ledgerFile), name}
+	}
+	return &mine
+}
+
+// parentOf loads the ancestors of id; nil for a root.
+func (e *Engine) parentOf(id containerizer.ContainerID) (*containerizer.Container, error) {
+	if id.IsRoot() {
+		return nil, nil
+	}
+	l, err := e.load(id.Parent())
+	if err != nil {
+		return nil, err
+	}
+	rec, err := e.loadLaunch(l)
+	if err != nil {
+		return nil, err
+	}
+	c := e.container(l)
+	c.Spec, c.ImageConfig, c.Launch = rec.Spec, rec.ImageConfig, rec.Info
+	c.Parent, err = e.parentOf(l.id)
+	return c, err
+}
+
+// loadLaunch reads what l's process was made from.
+func (e *Engine) loadLaunch(l *loaded) (*launchRecord, error) {
+	var rec launchRecord
+	if err := readJSON(filepath.Join(l.dir, launchFile), &rec); err != nil {
+		return nil, fmt.Errorf("container %q: %w", l.id, err)
+	}
+	if rec.Spec == nil || rec.Info == nil {
+		return nil, fmt.Errorf("container %q: %s is incomplete: %w", l.id, launchFile, containerizer.ErrDataCorrupt)
+	}
+	return &rec, nil
+}
+
+// namespaceFiles are the names in /proc/PID/ns (namespaces(7)).
+func namespaceFile(t specs.LinuxNamespaceType) (string, error) {
+	switch t {
+	case specs.NetworkNamespace:
+		return "net", nil
+	case specs.MountNamespace:
+		return "mnt", nil
+	case specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace:
+		return string(t), nil
+	}
+	return "", fmt.Errorf("namespace type %q is unknown: %w", t, containerizer.ErrInvalid)
+}
+
+// namespacePath implements Container.NamespacePath.
+func (e *Engine) namespacePath(id containerizer.ContainerID, t specs.LinuxNamespaceType) (string, error) {
+	file, err := namespaceFile(t)
+	if err != nil {
+		return "", err
+	}
+	l, err := e.load(id)
+	if err != nil {
+		return "", err
+	}
+	s := e.view(l)
+	if !s.State.Alive() {
+		return "", fmt.Errorf("%s namespace of container %q: it is %s: %w", file, id, s.State, containerizer.ErrFailedPrecondition)
+	}
+	if n, is := e.launcher.(containerizer.NamespaceHolder); is {
+		return n.NamespacePath(e.container(l), t)
+	}
+	if s.PID == 0 {
+		return "", fmt.Errorf("%s namespace of container %q: it has no process: %w", file, id, containerizer.ErrFailedPrecondition)
+	}
+	return fmt.Sprintf("/proc/%d/ns/%s", s.PID, file), nil
+}

@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+func validateCommand(_ containerizer.ContainerID, s *containerizer.Spec) error {
+	if s.Class == containerizer.ClassPodSandbox && !s.Process.Init && len(s.Process.Entrypoint)+len(s.Process.Args) > 0 {
+		return invalid("a pod sandbox has no process of its own; put %q into a child", append(s.Process.Entrypoint, s.Process.Args...)[0])
+	}
+	if s.Log.Driver == containerizer.LogPassthrough && s.Process.Terminal {
+		return invalid("a terminal cannot be had with the log driver %q", s.Log.Driver)
+	}
+	return validateProcess(&s.Process)
+}
+
+// validateProcess checks the process of a container or an exec session.
+func validateProcess(p *containerizer.Process) error {
+	if p == nil {
+		return invalid("no process")
+	}
+	for _, list := range [][]string{p.Entrypoint, p.Args} {
+		for i, a := range list {
+			if hasNUL(a) {
+				return invalid("argument %d of the command, %q, holds a NUL byte", i, a)
+			}
+		}
+	}
+	for _, kv := range p.Env {
+		key, _, ok := strings.Cut(kv, "=")
+		switch {
+		case !ok:
+			return invalid("environment %q has no '='", kv)
+		case key == "":
+			return invalid("environment %q has no name before '='", kv)
+		case hasNUL(kv):
+			return invalid("environment variable %q holds a NUL byte", key)
+		}
+	}
+	if p.WorkingDir != "" {
+		if err := containerPath("working directory", p.WorkingDir); err != nil {
+			return err
+		}
+	}
+	if err := validateUser(p.User); err != nil {
+		return err
+	}
+	for _, g := range p.AdditionalGroups {
+		if g == "" || strings.ContainsAny(g, ":\x00\n") {
+			return invalid("additional group %q is neither a number nor a name", g)
+		}
+	}
+	switch p.GroupsPolicy {
+	case containerizer.GroupsMerge, containerizer.GroupsStrict:
+	default:
+		return invalid("groups policy %q is unknown (strict, or empty for merge)", p.GroupsPolicy)
+	}
+	if p.Umask != nil && *p.Umask > 0o777 {
+		return invalid("umask %#o is greater than 0777", *p.Umask)
+	}
+	if p.OOMScoreAdj != nil && (*p.OOMScoreAdj < -1000 || *p.OOMScoreAdj > 1000) {
+		return invalid("OOM score adjustment %d is not between -1000 and 1000", *p.OOMScoreAdj)
+	}
+	if p.StdinOnce && !p.Stdin {
+		return invalid("standard input is to be closed after its first client, but is not open at all")
+	}
+	if p.ConsoleSize != nil && (p.ConsoleSize.Height > 0xffff || p.ConsoleSize.Width > 0xffff) {
+		return invalid("console size %d×%d is out of range", p.ConsoleSize.Width, p.ConsoleSize.Height)
+	}
+	return validateRlimits(p.Rlimits)
+}
+
+func validateUser(u string) error {
+	if u == "" {
+		return nil
+	}
+	user, group, hasGroup := strings.Cut(u, ":")
+	if user == "" || hasGroup && group == "" || strings.ContainsAny(u, "\x00\n/") || strings.Contains(group, ":") {
+		return invalid("user %q is not of the form user[:group]", u)
+	}
+	for _, part := range []string{user, group} {
+		if n, err := strconv.ParseInt(part, 10, 64); err == nil && (n < 0 || n > 1<<32-2) {
+			return invalid("id %d of user %q is not between 0 and %d", n, u, int64(1<<32-2))
+		}
+	}
+	return nil
+}
+
+func validateRlimits(limits []specs.POSIXRlimit) error {
+	seen := map[string]bool{}
+	for _, r := range limits {
+		name := strings.TrimPrefix(strings.ToUpper(r.Type), "RLIMIT_")
+		switch name {
+		case "AS", "CORE", "CPU", "DATA", "FSIZE", "LOCKS", "MEMLOCK", "MSGQUEUE", "NICE", "NOFILE", "NPROC", "RSS", "RTPRIO", "RTTIME", "SIGPENDING", "STACK":
+		default:
+			return invalid("resource limit %q is unknown", r.Type)
+		}
+		if seen[name] {
+			return invalid("resource limit %q is given twice", r.Type)
+		}
+		seen[name] = true
+		if r.Soft > r.Hard {
+			return invalid("the soft resource limit %s=%d is above the hard one, %d", r.Type, r.Soft, r.Hard)
+		}
+	}
+	return nil
+}
+
+// minMemory is the least that a process can be started with.
+const minMemory = 6 << 20
+
+func validateResources(r *containerizer.Resources) error {
+	if r.DiskBytes < 0 {
+		return invalid("disk limit %d is negative", r.DiskBytes)
+	}
+	if m := r.Linux.Memory; m != nil {
+		if m.Limit != nil && *m.Limit >= 0 && *m.Limit != 0 && *m.Limit < minMemory {
+			return invalid("memory limit of %d bytes is below the least possible, %d", *m.Limit, minMemory)
+		}
+		if m.Swap != nil && m.Limit != nil && *m.Swap > 0 && *m.Limit > 0 && *m.Swap < *m.Limit {
+			return invalid("limit of memory and swap, %d bytes, is below that of memory alone, %d", *m.Swap, *m.Limit)
+		}
+		if m.Reservation != nil && m.Limit != nil && *m.Limit > 0 && *m.Reservation > *m.Limit {
+			return invalid("memory reservation of %d bytes is above the limit of %d", *m.Reservation, *m.Limit)
+		}
+		if m.Swappiness != nil && *m.Swappiness > 100 {
+			return invalid("swappiness %d is above 100", *m.Swappiness)
+		}
+	}
+	if c := r.Linux.CPU; c != nil {
+		if c.Period != nil && *c.Period != 0 && (*c.Period < 1000 || *c.Period > 1_000_000) {
+			return invalid("CPU period of %d µs is not between 1000 and 1000000", *c.Period)
+		}
+		if c.Quota != nil && *c.Quota > 0 && *c.Quota < 1000 {
+			return invalid("CPU quota of %d µs is below 1000", *c.Quota)
+		}
+		if hasControl(c.Cpus) || hasControl(c.Mems) {
+			return invalid("CPU set %q or memory nodes %q hold control characters", c.Cpus, c.Mems)
+		}
+	}
+	for k, v := range r.Linux.Unified {
+		if k == "" || strings.ContainsAny(k, "/\x00\n") || hasNUL(v) {
+			return invalid("cgroup file %q is not a file name, or its value holds a NUL byte", k)
+		}
+	}
+	return nil
+}
