@@ -1,0 +1,3 @@
+package monitor
+
+const isARM64 = 0

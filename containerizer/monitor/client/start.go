@@ -1,0 +1,116 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/monitor/wire"
+)
+
+// Options of a monitor to be started.
+type Options struct {
+	// ExitCommand is executed by the monitor, in place of itself, when its root has
+	// ended and no client that promised to is there to tear it down: a program's
+	// absolute path and its arguments. Empty: the monitor only ends.
+	ExitCommand []string
+	// Env is the environment of the exit command.
+	Env []string
+}
+
+// Start spawns the program at binary as the monitor of the container whose
+// private directory is dir. It returns before the monitor runs; when it cannot be
+// started, the first request says why.
+func Start(binary, dir string, o Options) (*Client, error) {
+	if len(o.ExitCommand) > 0 && o.ExitCommand[0][:min(1, len(o.ExitCommand[0]))] != "/" {
+		return nil, fmt.Errorf("exit command %q is no absolute path: %w", o.ExitCommand[0], containerizer.ErrInvalid)
+	}
+	dirFD, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open monitor directory %q: %w", dir, err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		_ = unix.Close(dirFD) // the error is told
+		return nil, fmt.Errorf("make a socket: %w", err)
+	}
+	s, err := newSocket(pair[0])
+	if err != nil {
+		_, _ = unix.Close(pair[1]), unix.Close(dirFD) // the error is told
+		return nil, err
+	}
+	c := newClient(s)
+	c.started = make(chan struct{})
+	go func() {
+		err := c.spawn(binary, o, pair[1], dirFD)
+		_, _ = unix.Close(pair[1]), unix.Close(dirFD) // nothing was written
+		if err != nil {
+			c.fail(err)
+		}
+		close(c.started)
+		if err == nil {
+			c.reap()
+		}
+	}()
+	go c.run()
+	return c, nil
+}
+
+// thpMu guards the process's huge page setting while it is lent to a child.
+var thpMu sync.Mutex
+
+// spawn forks and executes the monitor.
+func (c *Client) spawn(binary string, o Options, conn, dir int) error {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open /dev/null: %w", err)
+	}
+	defer unix.Close(null)
+	pidfd := -1
+	attr := &syscall.ProcAttr{
+		Env:   append(append(make([]string, 0, len(o.Env)+2), o.Env...), wire.EnvOneP, wire.EnvNoGC),
+		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(conn), uintptr(dir)},
+		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
+	}
+	thpMu.Lock()
+	// The setting passes through execve. With huge pages a Go heap of 200 KiB takes
+	// 2 MiB; the monitor takes it back for its own children.
+	before, _ := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0)
+	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
+	pid, err := syscall.ForkExec(binary, append([]string{binary}, o.ExitCommand...), attr)
+	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, uintptr(before), 0, 0, 0)
+	thpMu.Unlock()
+	if err != nil {
+		return fmt.Errorf("start the monitor %q: %w", binary, err)
+	}
+	c.pid, c.pidfd = pid, pidfd
+	return nil
+}
+
+// reap waits for the monitor's end, in whatever form, so that it does not stay a
+// zombie of a caller that lives long. It costs no thread where the poller can
+// watch a pidfd.
+func (c *Client) reap() {
+	if c.pidfd < 0 || unix.SetNonblock(c.pidfd, true) != nil {
+		_, _ = syscall.Wait4(c.pid, nil, 0, nil) // nothing to learn from it
+		return
+	}
+	f := os.NewFile(uintptr(c.pidfd), "berth-monitor")
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err == nil {
+		err = raw.Read(func(fd uintptr) bool {
+			var info unix.Siginfo
+			err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOHANG, nil)
+			return info.Signo != 0 || errors.Is(err, unix.ECHILD)
+		})
+	}
+	if err != nil {
+		_, _ = syscall.Wait4(c.pid, nil, 0, nil) // nothing to learn from it
+	}
+}

@@ -1,0 +1,67 @@
+package monitor
+
+import (
+	"github.com/berth-dev/berth/containerizer/launch/interp"
+	"github.com/berth-dev/berth/containerizer/monitor/record"
+	"github.com/berth-dev/berth/containerizer/monitor/wire"
+)
+
+// drainTime is how long output may go on after its process has ended, when others
+// hold the pipe open.
+const drainTime = 2e9 // nanoseconds
+
+// reap waits for every child that has ended: the processes of elements, and
+// orphans of theirs that came to us as the subreaper.
+func (m *monitor) reap() {
+	for {
+		pid, status := wait()
+		if pid == 0 {
+			return
+		}
+		for _, el := range m.elements {
+			if el.pid == pid && el.pidfd >= 0 {
+				m.ended(el, status)
+				break
+			}
+		}
+	}
+}
+
+// ended follows the end of el's process, which has been reaped.
+func (m *monitor) ended(el *element, status uint32) {
+	el.status, el.finishedAt = status, wallNanoseconds()
+	held := el.state == wire.StateHeld || el.state == wire.StateBarrier
+	if el.child != nil {
+		m.progress(el) // its last news may not have been read yet
+	}
+	m.closeProcess(el)
+	switch {
+	case el.ending != (ticket{}):
+		m.namespacesHeld(el)
+		return
+	case el.startedAt == 0 && !(held && el.failure.Op == interp.KilledOp), el.refusal.Errno != 0:
+		m.failed(el)
+		return
+	}
+	el.state = wire.StateExited
+	m.drain(el)
+	m.publishExit(el)
+	m.closeStdin(el)
+	if !el.open() {
+		m.remove(el)
+		return
+	}
+	el.drainUntil = monotonic() + drainTime
+}
+
+// publishExit tells everybody how el's process has ended. Its output is in the
+// log by now.
+func (m *monitor) publishExit(el *element) {
+	m.writeRecord(el, record.ExitFile, record.Exit{
+		WaitStatus: uint64(el.status), FinishedAt: el.finishedAt, LogLost: el.logLost(),
+	}.Append(m.reply[:0]))
+	m.tellAll(el, wire.TypeExited, el.exited())
+	if !el.exec && el.name == m.root {
+		m.rootEnded = true
+	}
+}

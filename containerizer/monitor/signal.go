@@ -1,0 +1,57 @@
+package monitor
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// The monitor must notice every SIGCHLD and survive every other signal that has
+// another default. It does neither through the Go runtime, which knows no way to
+// learn of a signal without a further goroutine and thread, nor through signalfd,
+// which needs the signal blocked in threads that are not ours: a handler of four
+// instructions (signal_*.s) adds one to an eventfd that the event loop watches.
+// A handler, and not SIG_IGN, because an ignored signal would stay ignored in the
+// container, while CLONE_CLEAR_SIGHAND resets handlers.
+
+var (
+	wakeFD  int32      // written to by the handler
+	wakeOne uint64 = 1 // what it writes
+)
+
+// handled are the signals with our handler. SIGURG belongs to the Go runtime, and
+// faults should end the process.
+var handled = [...]syscall.Signal{
+	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE,
+	syscall.SIGALRM, syscall.SIGTERM, syscall.SIGCHLD, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGVTALRM,
+	syscall.SIGIO, syscall.SIGPWR,
+}
+
+// sigaction is struct sigaction of the kernel.
+type sigaction struct {
+	handler  uintptr
+	flags    uint64
+	restorer uintptr
+	mask     uint64
+}
+
+const (
+	saRestorer = 0x04000000
+	saOnStack  = 0x08000000
+	saRestart  = 0x10000000
+	sigDefault = 0
+)
+
+func signalHandlers() (handler, restorer uintptr)
+
+// catchSignals makes every handled signal a tick of the event descriptor.
+func catchSignals(event int) {
+	wakeFD = int32(event)
+	handler, restorer := signalHandlers()
+	setAction(sigaction{handler: handler, restorer: restorer, mask: ^uint64(0), flags: saRestorer | saOnStack | saRestart})
+}
+
+func setAction(a sigaction) {
+	for _, s := range handled {
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&a)), 0, 8, 0, 0)
+	}
+}
