@@ -160,7 +160,7 @@ func (a *App) runForeground(ctx context.Context, m *newContainer, o streams) err
 	if err != nil {
 		return err
 	}
-	if m.spec.AutoRemove {
+	if m.spec.AutoRemove && len(anonymousVolumes(m.spec)) > 0 { // the rest goes by itself
 		if err := a.destroy(context.WithoutCancel(ctx), m.engine, m.id, m.spec, true); err != nil {
 			_, _ = fmt.Fprintf(a.Err, "berth: remove the container: %s\n", message(err))
 		}

@@ -75,7 +75,7 @@ func (a *App) startAttached(ctx context.Context, f *startFlags, name string) err
 	case err != nil:
 		return err
 	}
-	if status.Spec.AutoRemove {
+	if status.Spec.AutoRemove && len(anonymousVolumes(status.Spec)) > 0 { // the rest goes by itself
 		if err := a.destroy(context.WithoutCancel(ctx), engine, status.ID, status.Spec, true); err != nil {
 			_, _ = fmt.Fprintf(a.Err, "berth: remove the container: %s\n", message(err))
 		}

@@ -16,7 +16,7 @@ func seekTail(list []*os.File, n int) ([]*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n -= found; offset > 0 || n <= 0 {
+		if n -= found; offset > 0 {
 			if _, err := list[i].Seek(offset, io.SeekStart); err != nil {
 				return nil, err
 			}
@@ -27,13 +27,14 @@ func seekTail(list []*os.File, n int) ([]*os.File, error) {
 }
 
 // tailOffset returns where the last n lines of f begin, and how many of them f
-// has. Lines are counted by their last records, so that a line in several
-// records stays whole.
+// has; 0 when they may begin in the file before. Lines are counted by their last
+// records, so that a line in several records stays whole.
 func tailOffset(f *os.File, n int) (offset int64, found int, err error) {
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil || n <= 0 {
-		return end, 0, err
+	info, err := f.Stat()
+	if err != nil {
+		return 0, 0, err
 	}
+	end := info.Size()
 	var rest []byte // of the record whose beginning was not read yet
 	last := end     // offset just behind the record being looked at
 	for pos := end; pos > 0; {

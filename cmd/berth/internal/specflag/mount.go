@@ -181,7 +181,7 @@ func (p *mountParser) finish() (containerizer.Mount, error) {
 		if m.Source != "" {
 			return *m, p.errorf("a tmpfs has no source")
 		}
-		m.Options = append(tmpfsDefaults(), p.tmpfs...)
+		m.Options = p.tmpfs
 		if p.bind.readOnly {
 			m.Options = append(m.Options, "ro")
 		}
@@ -194,11 +194,8 @@ func (p *mountParser) finish() (containerizer.Mount, error) {
 	return *m, err
 }
 
-// tmpfsDefaults are Docker's options of a tmpfs.
-func tmpfsDefaults() []string { return []string{"nosuid", "nodev", "noexec"} }
-
-// parseTmpfs parses --tmpfs: "TARGET[:OPTIONS]", options as in tmpfs(5); they
-// override the defaults.
+// parseTmpfs parses --tmpfs: "TARGET[:OPTIONS]", options as in tmpfs(5). They
+// override berth's defaults, which are Docker's: nosuid, nodev and noexec.
 func parseTmpfs(value string) (containerizer.Mount, error) {
 	target, options, _ := strings.Cut(value, ":")
 	m := containerizer.Mount{Type: containerizer.MountTmpfs}
@@ -206,18 +203,14 @@ func parseTmpfs(value string) (containerizer.Mount, error) {
 	if m.Destination, err = destination("--tmpfs", value, target); err != nil {
 		return m, err
 	}
-	m.Options = tmpfsDefaults()
 	if options == "" {
 		return m, nil
 	}
 	for o := range strings.SplitSeq(options, ",") {
 		name, v, _ := strings.Cut(o, "=")
 		switch name {
-		case "exec", "suid", "dev":
-			m.Options = slices.DeleteFunc(m.Options, func(d string) bool { return d == "no"+name })
-			m.Options = append(m.Options, o)
-		case "noexec", "nosuid", "nodev":
-		case "ro", "rw", "noatime", "nodiratime", "relatime", "strictatime", "sync", "async", "dirsync":
+		case "exec", "suid", "dev", "noexec", "nosuid", "nodev", "ro", "rw", "noatime", "nodiratime",
+			"relatime", "strictatime", "sync", "async", "dirsync":
 			m.Options = append(m.Options, o)
 		case "size":
 			n, err := parseBytes(v)

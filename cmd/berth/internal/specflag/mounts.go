@@ -83,7 +83,7 @@ func (f *mountFlags) shm(spec *containerizer.Spec) (containerizer.Mount, error) 
 	return containerizer.Mount{
 		Type:        containerizer.MountTmpfs,
 		Destination: "/dev/shm",
-		Options:     []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + f.shmSize.String()},
+		Options:     []string{"mode=1777", "size=" + f.shmSize.String()},
 	}, nil
 }
 

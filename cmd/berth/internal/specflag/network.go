@@ -39,7 +39,7 @@ func (f *networkFlags) register(set *pflag.FlagSet) {
 	list(set, &f.dns, "dns", "", "DNS `server`")
 	list(set, &f.search, "dns-search", "", "DNS search `domain`")
 	list(set, &f.options, "dns-option", "", "`option` for resolv.conf")
-	list(set, &f.hosts, "add-host", "", "a line for /etc/hosts (`NAME:IP`)")
+	list(set, &f.hosts, "add-host", "", "a line for /etc/hosts (`NAME:IP`; the IP host-gateway is the host's)")
 	set.BoolVar(&f.noHosts, "no-hosts", false, "leave /etc/hosts as the image has it")
 }
 
@@ -221,7 +221,7 @@ func (f *networkFlags) names(spec *containerizer.Spec) error {
 			return invalidf("--add-host %q is not NAME:IP", h)
 		}
 		name, ip := h[:i], strings.Trim(h[i+1:], "[]")
-		if _, err := netip.ParseAddr(ip); err != nil {
+		if _, err := netip.ParseAddr(ip); err != nil && ip != "host-gateway" {
 			return invalidf("--add-host %q: %q is not an address", h, ip)
 		}
 		if strings.ContainsAny(name, " \t\n\x00#") {

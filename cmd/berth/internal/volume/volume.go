@@ -69,17 +69,34 @@ func (s *Store) Ensure(name string, labels map[string]string) (made bool, err er
 	if len(labels) == 0 {
 		return true, nil
 	}
-	data, err := json.Marshal(labels)
-	if err == nil {
-		err = os.MkdirAll(filepath.Join(s.dir, facts), 0o700)
-	}
-	if err == nil {
-		err = os.WriteFile(s.factsPath(name), data, 0o600)
-	}
-	if err != nil {
+	if err := s.writeFacts(name, labels); err != nil {
 		return true, fmt.Errorf("labels of volume %q: %w", name, err)
 	}
 	return true, nil
+}
+
+// writeFacts writes the labels aside first, so that nobody reads half of them.
+func (s *Store) writeFacts(name string, labels map[string]string) error {
+	data, err := json.Marshal(labels)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.dir, facts)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), s.factsPath(name))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }
 
 func checkName(name string) error {

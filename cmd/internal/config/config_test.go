@@ -1,0 +1,110 @@
+package config_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-dev/berth/cmd/internal/config"
+	"github.com/berth-dev/berth/containerizer"
+)
+
+func load(t *testing.T, text string) (*config.Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config.Load(path, true)
+}
+
+func TestLoad(t *testing.T) {
+	got, err := load(t, `
+root = "/srv/berth"
+isolation = ["cgroups/mem", "namespaces/pid"]
+
+[cgroup]
+driver = "systemd"
+parent = "berth.slice"
+
+[containers]
+ulimits = ["nofile=1024:4096"]
+seccomp = "unconfined"
+pids_limit = 4096
+stop_timeout_seconds = 0
+
+[log]
+max_size = "10m"
+max_files = 3
+
+[network]
+plugin_dirs = ["/opt/cni/bin"]
+dns = ["1.1.1.1"]
+
+[registries]
+insecure = ["localhost:5000"]
+[registries.mirrors]
+"docker.io" = ["mirror.example"]
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero := int64(0)
+	want := &config.Config{
+		Root:       "/srv/berth",
+		Isolation:  []string{"cgroups/mem", "namespaces/pid"},
+		Cgroup:     config.Cgroup{Driver: "systemd", Parent: "berth.slice"},
+		Containers: config.Containers{Ulimits: []string{"nofile=1024:4096"}, Seccomp: "unconfined", PidsLimit: 4096, StopTimeoutSeconds: &zero},
+		Log:        config.Log{MaxSize: "10m", MaxFiles: 3},
+		Network:    config.Network{PluginDirs: []string{"/opt/cni/bin"}, DNS: []string{"1.1.1.1"}},
+		Registries: config.Registries{Insecure: []string{"localhost:5000"}, Mirrors: map[string][]string{"docker.io": {"mirror.example"}}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"root = \"/a\"\nfoo = 1\n":                  `line 2: no key "foo"`,
+		"[cgroup]\ndrivr = \"x\"\n":                 `line 2: no key "cgroup.drivr"`,
+		"root = 1\n":                                `line 1`,
+		"root = \n":                                 `line 1`,
+		"root = \"relative\"\n":                     `root = "relative" is not an absolute path`,
+		"[cgroup]\ndriver = \"x\"\n":                `cgroup.driver = "x"`,
+		"[containers]\nseccomp = \"foo\"\n":         `containers.seccomp = "foo"`,
+		"[containers]\npids_limit = -1\n":           `not negative`,
+		"[containers]\nstop_timeout_seconds = -1\n": `is negative`,
+	} {
+		_, err := load(t, text)
+		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, containerizer.ErrInvalid) {
+			t.Errorf("%q: error %v, want ErrInvalid with %q", text, err, want)
+		}
+	}
+}
+
+func TestLoadWithoutFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none")
+	c, err := config.Load(path, false)
+	if err != nil || !cmp.Equal(c, &config.Config{}) {
+		t.Errorf("optional: %v, %v", c, err)
+	}
+	if _, err := config.Load(path, true); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("required: %v", err)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add("root = \"/a\"\n[log]\nmax_files = 1\n")
+	f.Add("x = {a = 1}")
+	f.Fuzz(func(t *testing.T, text string) {
+		if c, err := load(t, text); err == nil && c.Root != "" && c.Root[0] != '/' {
+			t.Errorf("root %q", c.Root)
+		}
+	})
+}
