@@ -120,7 +120,7 @@ func deviceRules(c *containerizer.Container, changed []specs.LinuxDeviceCgroup) 
 func parseDeviceRule(d specs.LinuxDeviceCgroup) (deviceRule, error) {
 	r := deviceRule{allow: d.Allow, major: anyNumber, minor: anyNumber}
 	invalid := func(why string) (deviceRule, error) {
-		return r, fmt.Errorf("device rule %+v: %s: %w", deviceRuleText(d), why, containerizer.ErrInvalid)
+		return r, fmt.Errorf("device rule %s: %s: %w", deviceRuleText(d), why, containerizer.ErrInvalid)
 	}
 	switch d.Type {
 	case "", "a":
@@ -146,17 +146,9 @@ func parseDeviceRule(d specs.LinuxDeviceCgroup) (deviceRule, error) {
 		}
 		*n.to = *n.given
 	}
-	for _, letter := range d.Access {
-		switch letter {
-		case 'r':
-			r.access |= accessRead
-		case 'w':
-			r.access |= accessWrite
-		case 'm':
-			r.access |= accessMknod
-		default:
-			return invalid("the access holds other letters than r, w and m")
-		}
+	var ok bool
+	if r.access, ok = parseAccess(d.Access); !ok {
+		return invalid("the access holds other letters than r, w and m")
 	}
 	if r.access == 0 {
 		r.access = accessAll // the runtime specification's "a *:* rwm" written short
@@ -249,35 +241,62 @@ func parseDeviceList(content string) (deviceSet, error) {
 		if line == "" {
 			continue
 		}
-		var r deviceRule
-		fields := strings.Fields(line)
-		if len(fields) != 3 || len(fields[0]) != 1 {
-			return s, fmt.Errorf("devices.list: %q is not a rule: %w", line, containerizer.ErrDataCorrupt)
-		}
-		r.kind = fields[0][0]
-		major, minor, _ := strings.Cut(fields[1], ":")
-		for _, n := range []struct {
-			text string
-			to   *int64
-		}{{major, &r.major}, {minor, &r.minor}} {
-			if n.text == "*" {
-				*n.to = anyNumber
-				continue
-			}
-			v, err := strconv.ParseUint(n.text, 10, 32)
-			if err != nil {
-				return s, fmt.Errorf("devices.list: %q is not a rule: %w", line, containerizer.ErrDataCorrupt)
-			}
-			*n.to = int64(v)
-		}
-		for _, letter := range fields[2] {
-			r.access |= map[rune]access{'r': accessRead, 'w': accessWrite, 'm': accessMknod}[letter]
-		}
-		if r.everything() {
+		r, ok := parseDeviceLine(line)
+		switch {
+		case !ok:
+			return s, corrupt("a rule of devices.list", line)
+		case r.everything():
 			s.allowAll = true
-			continue
+		default:
+			s.exceptions = append(s.exceptions, r)
 		}
-		s.exceptions = append(s.exceptions, r)
 	}
 	return s, nil
+}
+
+// parseDeviceLine reads a rule as deviceRule.String writes it.
+func parseDeviceLine(line string) (r deviceRule, ok bool) {
+	fields := strings.Fields(line)
+	if len(fields) != 3 {
+		return r, false
+	}
+	kind, letters := fields[0], fields[2]
+	major, minor, ok := strings.Cut(fields[1], ":")
+	if !ok || len(kind) != 1 || !strings.Contains("abc", kind) {
+		return r, false
+	}
+	r.kind = kind[0]
+	for _, n := range []struct {
+		text string
+		to   *int64
+	}{{major, &r.major}, {minor, &r.minor}} {
+		if n.text == "*" {
+			*n.to = anyNumber
+			continue
+		}
+		v, err := strconv.ParseUint(n.text, 10, 32)
+		if err != nil {
+			return r, false
+		}
+		*n.to = int64(v)
+	}
+	r.access, ok = parseAccess(letters)
+	return r, ok
+}
+
+// parseAccess reads letters of "rwm".
+func parseAccess(letters string) (a access, ok bool) {
+	for _, letter := range letters {
+		switch letter {
+		case 'r':
+			a |= accessRead
+		case 'w':
+			a |= accessWrite
+		case 'm':
+			a |= accessMknod
+		default:
+			return 0, false
+		}
+	}
+	return a, true
 }

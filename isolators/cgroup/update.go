@@ -37,25 +37,31 @@ func (i *Isolator) Update(ctx context.Context, c *containerizer.Container, r *co
 	if err != nil {
 		return err
 	}
+	undoDevices := func() error { return nil }
 	if p.devices {
-		if err := i.updateDevices(c, g, p); err != nil {
+		if undoDevices, err = i.changeDevices(c, g, p); err != nil {
 			return errors.Join(err, undo())
 		}
 	}
 	if err := i.updateUnit(ctx, c, r); err != nil {
-		return errors.Join(err, undo())
+		return errors.Join(err, undoDevices(), undo())
 	}
 	return nil
 }
 
-func (i *Isolator) updateDevices(c *containerizer.Container, g group, p *plan) error {
+// changeDevices makes the rules of p those of g.
+func (i *Isolator) changeDevices(c *containerizer.Container, g group, p *plan) (undo func() error, err error) {
 	if i.node.unified {
-		return attachDevices(g.in(&i.node.hierarchies[0]), p.deviceRules, p.allDevices)
+		before, all, err := deviceRules(c, nil)
+		if err != nil {
+			return nil, err
+		}
+		dir := g.in(&i.node.hierarchies[0])
+		return func() error { return attachDevices(dir, before, all) }, attachDevices(dir, p.deviceRules, p.allDevices)
 	}
-	dir := g.in(i.node.of(devices))
-	_, err := changeDevices(dir, p.deviceSet)
+	undo, err = changeDevices(g.in(i.node.of(devices)), p.deviceSet)
 	if err != nil && g.devices != "" {
-		return defaultDevicesOnly(c.ID, err)
+		return nil, defaultDevicesOnly(c.ID, err)
 	}
-	return err
+	return undo, err
 }
