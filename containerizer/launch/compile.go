@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/launch/interp"
 	"github.com/berth-dev/berth/containerizer/launch/program"
 )
 
@@ -130,6 +131,12 @@ func (k *compiler) closeSlot(s program.Slot) { k.Call(unix.SYS_CLOSE, s) }
 // send and await talk to the monitor over the progress socket.
 func (k *compiler) send(message byte) {
 	k.Call(unix.SYS_WRITE, program.Progress, k.Text(string(message)), 1).With(program.FlagFull)
+}
+
+// hold tells the monitor that the process is held, and waits to be released.
+func (k *compiler) hold() {
+	k.send(interp.MessageHeld)
+	k.await()
 }
 
 func (k *compiler) await() {

@@ -155,11 +155,7 @@ func propagationOr(flag, fallback uint64) uint64 {
 func (k *compiler) attachRootfs(fs *filesystemPlan) {
 	k.step("cut the mounts off from the host's")
 	k.Call(unix.SYS_MOUNT, 0, k.Text("/"), 0, unix.MS_REC|unix.MS_SLAVE, 0)
-	if len(k.c.Info.Sysctl) > 0 {
-		k.step("open the host's /proc")
-		k.hostProc = k.NewSlot()
-		k.Call(unix.SYS_OPENAT, atFDCWD, k.Text("/proc"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(k.hostProc)
-	}
+	k.openHostProc()
 	fs.oldRoot = k.NewSlot()
 	k.Call(unix.SYS_OPENAT, atFDCWD, k.Text("/"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(fs.oldRoot)
 	pivot := k.Text(k.c.PivotDir)
@@ -175,6 +171,16 @@ func (k *compiler) attachRootfs(fs *filesystemPlan) {
 	}
 	k.step(fmt.Sprintf("mount the root filesystem on %q", k.c.PivotDir))
 	k.Call(unix.SYS_MOVE_MOUNT, fs.rootfs, k.Text(""), atFDCWD, pivot, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// openHostProc opens the host's /proc if something is to be written through it.
+func (k *compiler) openHostProc() {
+	if len(k.c.Info.Sysctl) == 0 {
+		return
+	}
+	k.step("open the host's /proc")
+	k.hostProc = k.NewSlot()
+	k.Call(unix.SYS_OPENAT, atFDCWD, k.Text("/proc"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(k.hostProc)
 }
 
 // pivot makes the root filesystem the root. The host's stays mounted on top of it,

@@ -19,6 +19,17 @@ var capabilityNames = [...]string{
 	"PERFMON", "BPF", "CHECKPOINT_RESTORE",
 }
 
+// CapabilityNames are the names of the capabilities in a bit mask.
+func CapabilityNames(mask uint64) []string {
+	var names []string
+	for n, name := range capabilityNames {
+		if mask>>n&1 == 1 {
+			names = append(names, "CAP_"+name)
+		}
+	}
+	return names
+}
+
 // capabilitySets are the sets of a process as bit masks.
 type capabilitySets struct{ bounding, effective, permitted, inheritable, ambient uint64 }
 

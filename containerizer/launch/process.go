@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/berth-dev/berth/containerizer/launch/interp"
 	"github.com/berth-dev/berth/containerizer/launch/program"
 )
 
@@ -125,8 +124,7 @@ func (k *compiler) execute() {
 	k.Call(unix.SYS_UMASK, int(p.Umask))
 	if k.c.Hold {
 		k.step("wait to be started")
-		k.send(interp.MessageHeld)
-		k.await()
+		k.hold()
 	}
 	k.step("close all descriptors")
 	const progress = 3

@@ -1,0 +1,14 @@
+// Package launcher is the native implementation of containerizer.Launcher: it
+// compiles launch information to a program (containerizer/launch), opens what the
+// program needs (containerizer/launch/inputs), and has the container's
+// berth-monitor execute it (containerizer/monitor/client).
+//
+// What is resolved here, because it needs the root filesystem or the kernel of
+// this node: users and groups, the seccomp filter, capabilities, the environment
+// that depends on them.
+//
+// Nothing is kept in memory that another process could not find again: a monitor is
+// found by its socket, and what became of a process by the records that the monitor
+// writes, both in Container.Dir. The directory of a child is
+// <directory of its parent>/children/<element>; the monitor is the root's.
+package launcher

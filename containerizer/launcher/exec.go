@@ -1,0 +1,153 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/launch"
+	"github.com/berth-dev/berth/containerizer/launch/inputs"
+	"github.com/berth-dev/berth/containerizer/monitor/client"
+	"github.com/berth-dev/berth/containerizer/monitor/record"
+)
+
+// Exec implements [containerizer.Launcher].
+func (l *Launcher) Exec(ctx context.Context, r containerizer.ExecRequest) (containerizer.ExecProcess, error) {
+	m, done, err := l.monitor(r.Container)
+	if err != nil {
+		return nil, err
+	}
+	p, err := l.exec(ctx, m, &r)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return &execProcess{process: p, client: m, name: r.ID.String(), done: done}, nil
+}
+
+func (l *Launcher) exec(ctx context.Context, m *client.Client, r *containerizer.ExecRequest) (*client.Process, error) {
+	b, err := l.buildExec(r)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	request := &client.LaunchRequest{
+		Name: r.ID.String(), Program: int(b.memfd.Fd()), ProgramSize: len(b.program.Block), Exec: true,
+		UID: &b.owner[0], GID: &b.owner[1],
+	}
+	if err := b.stdio(request, r.Process, &containerizer.LogConfig{Driver: containerizer.LogNone}, r.IO); err != nil {
+		return nil, err
+	}
+	for _, f := range b.files {
+		request.Files = append(request.Files, int(f.Fd()))
+	}
+	p, err := m.Launch(ctx, request)
+	if err != nil {
+		return nil, b.explain(err)
+	}
+	return p, nil
+}
+
+func (l *Launcher) buildExec(r *containerizer.ExecRequest) (*built, error) {
+	b := &built{}
+	if err := l.fillExec(b, r); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (l *Launcher) fillExec(b *built, r *containerizer.ExecRequest) error {
+	target, err := openProcess(r.Container)
+	if err != nil {
+		return err
+	}
+	b.log = target // closed with the rest
+	rec, err := readProcess(r.Container.Dir)
+	if err != nil {
+		return err
+	}
+	if b.root, err = openDir(fmt.Sprintf("/proc/%d/root", rec.PID)); err != nil {
+		return err
+	}
+	cfg, who, err := l.resolve(r.Container, r.Info, r.Process, b.root)
+	if err != nil {
+		return err
+	}
+	b.who = who
+	if r.Process.Privileged {
+		if err := privileged(cfg); err != nil {
+			return err
+		}
+	}
+	if b.program, err = launch.CompileExec(cfg, joined(r.Info)); err != nil {
+		return err
+	}
+	b.options = inputs.Options{PidFD: target, IDMap: &b.idmap}
+	if b.files, err = inputs.Open(b.program.Inputs, b.options); err != nil {
+		return err
+	}
+	b.owner = [2]uint32{hostID(r.Info.UIDMappings, who.uid), hostID(r.Info.GIDMappings, who.gid)}
+	b.memfd, err = memfd(b.program.Block)
+	return err
+}
+
+// privileged gives an exec session everything that berth has.
+func privileged(cfg *launch.Config) error {
+	own, err := ownCapabilities()
+	if err != nil {
+		return err
+	}
+	all := launch.CapabilityNames(own)
+	cfg.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
+	cfg.Process.NoNewPrivileges = false
+	cfg.Filter = nil
+	return nil
+}
+
+// joined are the CLONE_NEW flags of the namespaces that the container does not
+// share with the host.
+func joined(info *containerizer.LaunchInfo) uint64 {
+	var flags uint64
+	for _, n := range info.Namespaces {
+		flags |= launch.CloneFlag(n.Type)
+	}
+	return flags
+}
+
+// execProcess implements [containerizer.ExecProcess].
+type execProcess struct {
+	process *client.Process
+	client  *client.Client
+	name    string
+	done    func()
+}
+
+func (p *execProcess) PID() int { return p.process.PID }
+
+func (p *execProcess) Session() containerizer.Session {
+	if s := p.process.Session(); s != nil {
+		return s
+	}
+	return nil
+}
+
+func (p *execProcess) Wait(ctx context.Context) (*containerizer.Termination, error) {
+	e, err := p.process.Wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return termination(record.Exit{WaitStatus: uint64(e.Status), FinishedAt: uint64(e.FinishedAt.UnixNano())}), nil
+}
+
+func (p *execProcess) Signal(ctx context.Context, sig int) error {
+	return p.client.Signal(ctx, p.name, syscall.Signal(sig))
+}
+
+func (p *execProcess) Close() error {
+	p.done()
+	return nil
+}

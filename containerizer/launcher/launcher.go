@@ -1,0 +1,224 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/launch/seccomp"
+	"github.com/berth-dev/berth/containerizer/monitor/client"
+)
+
+// Options configure a launcher.
+type Options struct {
+	// Monitor is the absolute path of berth-monitor. Required.
+	Monitor string
+	// ExitCommand is what the monitor executes when the root container id has ended
+	// and nobody waits to tear it down; nil executes nothing.
+	ExitCommand func(id containerizer.ContainerID) []string
+	// ExitEnv is the environment of the exit command.
+	ExitEnv []string
+	// Seccomp keeps compiled profiles; nil keeps them in memory only.
+	Seccomp *seccomp.Cache
+}
+
+// Launcher is the native launcher. It is safe for concurrent use.
+type Launcher struct {
+	opts    Options
+	seccomp *seccomp.Cache
+
+	mu sync.Mutex
+	// monitors are those that this process has started, by root. They are only a
+	// faster way to what dialling finds.
+	monitors map[containerizer.ContainerID]*client.Client
+}
+
+var (
+	_ containerizer.Launcher        = (*Launcher)(nil)
+	_ containerizer.Preparer        = (*Launcher)(nil)
+	_ containerizer.NamespaceHolder = (*Launcher)(nil)
+)
+
+// New returns a launcher. It starts nothing.
+func New(o Options) (*Launcher, error) {
+	if o.Monitor == "" || o.Monitor[0] != '/' {
+		return nil, fmt.Errorf("monitor %q is not an absolute path: %w", o.Monitor, containerizer.ErrInvalid)
+	}
+	if o.Seccomp == nil {
+		o.Seccomp = seccomp.NewCache("")
+	}
+	return &Launcher{opts: o, seccomp: o.Seccomp, monitors: map[containerizer.ContainerID]*client.Client{}}, nil
+}
+
+// Prepare implements [containerizer.Preparer]: a root's monitor comes up while its
+// image is provisioned.
+func (l *Launcher) Prepare(_ context.Context, c *containerizer.Container) {
+	if c.ID.IsRoot() {
+		_, _ = l.start(c) // Launch tries again and says why it fails
+	}
+}
+
+// start starts the monitor of a root, unless it was started before.
+func (l *Launcher) start(c *containerizer.Container) (*client.Client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m := l.monitors[c.ID]; m != nil && !ended(m) {
+		return m, nil
+	}
+	o := client.Options{Env: l.opts.ExitEnv}
+	if l.opts.ExitCommand != nil {
+		o.ExitCommand = l.opts.ExitCommand(c.ID)
+	}
+	m, err := client.Start(l.opts.Monitor, c.Dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("start the monitor: %w", err)
+	}
+	l.monitors[c.ID] = m
+	return m, nil
+}
+
+func ended(m *client.Client) bool {
+	select {
+	case <-m.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// monitor returns a connection to the monitor of c's tree, and what to do with it
+// afterwards.
+func (l *Launcher) monitor(c *containerizer.Container) (m *client.Client, done func(), err error) {
+	l.mu.Lock()
+	m = l.monitors[c.ID.Root()]
+	l.mu.Unlock()
+	if m != nil && !ended(m) {
+		return m, func() {}, nil
+	}
+	m, err = client.Dial(rootDir(c))
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, func() { _ = m.Close() }, nil
+}
+
+// forget takes a monitor out of the table.
+func (l *Launcher) forget(id containerizer.ContainerID) *client.Client {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.monitors[id]
+	delete(l.monitors, id)
+	return m
+}
+
+// Signal implements [containerizer.Launcher]. It needs no monitor: the process is
+// found by its record and held by a descriptor before it is looked at.
+func (l *Launcher) Signal(_ context.Context, c *containerizer.Container, sig int) error {
+	p, err := openProcess(c)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if err := signalFD(p, sig); err != nil {
+		if errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("container %q has no process: %w", c.ID, containerizer.ErrFailedPrecondition)
+		}
+		return fmt.Errorf("send signal %d to container %q: %w", sig, c.ID, err)
+	}
+	return nil
+}
+
+// Reopen implements [containerizer.Launcher].
+func (l *Launcher) Reopen(ctx context.Context, c *containerizer.Container) error {
+	m, done, err := l.monitor(c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return m.ReopenLog(ctx, c.ID.String())
+}
+
+// Start implements [containerizer.Launcher].
+func (l *Launcher) Start(ctx context.Context, c *containerizer.Container) error {
+	m, done, err := l.monitor(c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = m.Release(ctx, c.ID.String(), false)
+	return l.explainHeld(c, err)
+}
+
+// Attach implements [containerizer.Launcher].
+func (l *Launcher) Attach(ctx context.Context, c *containerizer.Container, io containerizer.IO) (containerizer.Session, error) {
+	if io.Files != nil {
+		return nil, fmt.Errorf("descriptors can be handed over at launch only: %w", containerizer.ErrInvalid)
+	}
+	m, done, err := l.monitor(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := m.Attach(ctx, c.ID.String(), &io, false)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return &session{s, done}, nil
+}
+
+// session ends a connection of its own with itself.
+type session struct {
+	*client.Session
+	done func()
+}
+
+func (s *session) Wait() error {
+	defer s.done()
+	return s.Session.Wait()
+}
+
+func (s *session) Detach() {
+	s.Session.Detach()
+	s.done()
+}
+
+// Cleanup implements [containerizer.Launcher].
+func (l *Launcher) Cleanup(ctx context.Context, c *containerizer.Container) error {
+	if !c.ID.IsRoot() {
+		return l.cleanupChild(ctx, c)
+	}
+	own := l.forget(c.ID)
+	m, err := own, error(nil)
+	if m == nil || ended(m) {
+		m, err = client.Dial(c.Dir)
+	}
+	if err == nil {
+		err = m.Shutdown(ctx, true)
+		_ = m.Close()
+	}
+	if own != nil && own != m {
+		_ = own.Close()
+	}
+	if err == nil || errors.Is(err, containerizer.ErrNotFound) || errors.Is(err, containerizer.ErrUnavailable) {
+		return removeRecords(c.Dir)
+	}
+	return fmt.Errorf("end the monitor of %q: %w", c.ID, err)
+}
+
+// cleanupChild ends the namespaces that the monitor may hold for a child, and
+// removes its records.
+func (l *Launcher) cleanupChild(ctx context.Context, c *containerizer.Container) error {
+	m, done, err := l.monitor(c)
+	if err == nil {
+		err = m.Signal(ctx, c.ID.String(), syscall.SIGKILL)
+		done()
+	}
+	switch {
+	case err == nil, errors.Is(err, containerizer.ErrNotFound), errors.Is(err, containerizer.ErrUnavailable), errors.Is(err, containerizer.ErrFailedPrecondition):
+		return removeRecords(c.Dir)
+	}
+	return fmt.Errorf("end what is left of %q: %w", c.ID, err)
+}
