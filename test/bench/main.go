@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/test/fixtures"
+)
+
+// options of the command line.
+type options struct {
+	bin    string
+	only   []string
+	peers  []string
+	rounds int
+}
+
+// bench is a prepared benchmark.
+type bench struct {
+	options
+	dir, state string // on disk, and in memory
+	payload    string
+	contenders []contender
+	monitors   map[string]monitored // by command name of the monitor
+	versions   []string
+	close      func(context.Context) error // nil when nobody keeps state beyond the directories
+}
+
+func main() {
+	o, err := parse(os.Args[1:])
+	if err == nil && os.Getuid() != 0 {
+		err = errors.New("needs root to run containers")
+	}
+	if err == nil && hybrid() && os.Getenv(inNamespace) == "" {
+		status, failed := rerunWithoutUnified()
+		if failed == nil {
+			os.Exit(status)
+		}
+		err = failed
+	}
+	if err == nil {
+		err = run(o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ExitOnError)
+	f.StringVar(&o.bin, "bin", "bin", "`folder` of the berth binaries")
+	only := f.String("only", "busy,idle,exec,throughput,memory", "`cases` to measure, with commas")
+	peers := f.String("peers", "berth,crun,runc,podman,conmon", "`contenders`, with commas; those not on the machine are left out")
+	f.IntVar(&o.rounds, "rounds", 60, "`number` of busy rounds; idle ones are half as many")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.only, o.peers = strings.Split(*only, ","), strings.Split(*peers, ",")
+	if o.rounds < 1 {
+		return o, errors.New("-rounds must be at least 1")
+	}
+	return o, nil
+}
+
+func run(o options) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	if os.Getenv(inNamespace) != "" {
+		if err := leaveUnified(); err != nil {
+			return err
+		}
+	}
+	b := &bench{options: o, monitors: map[string]monitored{}}
+	if b.dir, err = os.MkdirTemp("/var/tmp", "berth-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if b.state, err = os.MkdirTemp("/run", "berth-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.state)) }()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	err = b.report(ctx, os.Stdout)
+	if b.close != nil {
+		err = errors.Join(err, b.close(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+// prepare makes the files to run and finds who is there to run them.
+func (b *bench) prepare(ctx context.Context) error {
+	var err error
+	if b.payload, err = exec.LookPath("busybox"); err != nil {
+		return fmt.Errorf("%w (the package busybox-static has it)", err)
+	}
+	files, err := fixtures.Busybox()
+	if err != nil {
+		return err
+	}
+	rootfs := filepath.Join(b.dir, "rootfs")
+	if err := os.Mkdir(rootfs, 0o755); err != nil {
+		return err
+	}
+	if err := fixtures.Write(rootfs, files); err != nil {
+		return err
+	}
+	image, err := fixtures.BusyboxImage()
+	if err != nil {
+		return err
+	}
+	layout := filepath.Join(b.dir, "layout")
+	if err := fixtures.WriteLayout(layout, "busybox", image); err != nil {
+		return err
+	}
+	if err := b.addBerth(ctx, layout); err != nil {
+		return err
+	}
+	return b.addPeers(ctx, rootfs)
+}
+
+func (b *bench) addBerth(ctx context.Context, layout string) error {
+	path, err := filepath.Abs(filepath.Join(b.bin, "berth"))
+	if err != nil {
+		return err
+	}
+	if !exists(path) || !slices.Contains(b.peers, "berth") {
+		b.versions = append(b.versions, "berth: not measured")
+		return nil
+	}
+	dir := filepath.Join(b.dir, "berth")
+	c, err := newBerth(ctx, path, dir, layout)
+	if err != nil {
+		return err
+	}
+	b.contenders = append(b.contenders, c)
+	b.monitors["berth-monitor"] = c
+	b.versions = append(b.versions, versionOf(ctx, path, "--version"))
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (b *bench) addPeers(ctx context.Context, rootfs string) error {
+	var crun *ociRuntime
+	for _, name := range []string{"crun", "runc"} {
+		path, ok := b.peer(ctx, name)
+		if !ok {
+			continue
+		}
+		r, err := newOCIRuntime(name, path, filepath.Join(b.state, name), rootfs)
+		if err != nil {
+			return err
+		}
+		b.contenders = append(b.contenders, r)
+		if name == "crun" {
+			crun = r
+		}
+	}
+	if crun == nil {
+		return nil
+	}
+	if path, ok := b.peer(ctx, "podman"); ok {
+		p := &podman{path: path, runtime: crun.path, dir: filepath.Join(b.state, "podman"), rootfs: rootfs}
+		b.contenders = append(b.contenders, p)
+		b.close = p.Close
+	}
+	if path, ok := b.peer(ctx, "conmon"); ok {
+		b.monitors["conmon"] = &conmon{path: path, runtime: crun, dir: filepath.Join(b.state, "conmon")}
+	}
+	return nil
+}
+
+// peer finds a wanted program and notes its version.
+func (b *bench) peer(ctx context.Context, name string) (string, bool) {
+	if !slices.Contains(b.peers, name) {
+		return "", false
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		b.versions = append(b.versions, name+": not on this machine")
+		return "", false
+	}
+	b.versions = append(b.versions, versionOf(ctx, path, "--version"))
+	return path, true
+}
