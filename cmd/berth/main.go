@@ -5,6 +5,9 @@ import (
 	"os"
 	"runtime"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 )
@@ -21,9 +24,24 @@ func main() {
 		Out: os.Stdout,
 		Err: os.Stderr,
 		Open: func(s cli.Settings) (cli.Node, error) {
-			return wiring.New(s.Config), nil
+			log, err := logger(s.LogLevel)
+			if err != nil {
+				return nil, err
+			}
+			return wiring.New(s.Config, s.ConfigPath, log), nil
 		},
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 	}
 	os.Exit(app.Main(os.Args[1:]))
+}
+
+// logger writes to standard error, for people.
+func logger(level string) (*zap.Logger, error) {
+	l, err := zapcore.ParseLevel(level)
+	if err != nil {
+		return nil, err
+	}
+	encoder := zap.NewDevelopmentEncoderConfig()
+	encoder.EncodeLevel = zapcore.LowercaseLevelEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(encoder), zapcore.Lock(os.Stderr), l)), nil
 }

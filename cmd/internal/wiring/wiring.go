@@ -2,28 +2,97 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+
+	"go.uber.org/zap"
 
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/engine"
+	"github.com/berth-dev/berth/containerizer/launch/seccomp"
+	"github.com/berth-dev/berth/containerizer/launcher"
 )
 
 // Node is this machine. It is used by one command, from one goroutine at a time.
 type Node struct {
-	cfg config.Config
+	cfg        config.Config
+	configPath string
+	log        *zap.Logger
+	engine     *engine.Engine
 }
 
-// New returns the node that cfg describes. Root and State are set.
-func New(cfg config.Config) *Node { return &Node{cfg: cfg} }
+// New returns the node that cfg describes. Root and State are set. configPath is
+// the file that cfg came from, for processes that are started later.
+func New(cfg config.Config, configPath string, log *zap.Logger) *Node {
+	return &Node{cfg: cfg, configPath: configPath, log: log}
+}
 
 // Engine returns the embedded engine.
 func (n *Node) Engine(context.Context) (containerizer.Engine, error) {
-	return nil, fmt.Errorf("an engine over %q: %w by this build", n.cfg.Root, containerizer.ErrUnsupported)
+	if n.engine != nil {
+		return n.engine, nil
+	}
+	isolators, err := n.isolators(nil)
+	if err != nil {
+		return nil, err
+	}
+	l, err := n.launcher()
+	if err != nil {
+		return nil, err
+	}
+	n.engine, err = engine.New(engine.Options{
+		Root: n.cfg.Root, State: n.cfg.State, Launcher: l, Isolators: isolators, Log: n.logger("engine"),
+	})
+	return n.engine, err
+}
+
+// launcher makes the native launcher. Its monitors end with `berth system reap`,
+// over the same folders.
+func (n *Node) launcher() (*launcher.Launcher, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the path of berth: %w", err)
+	}
+	monitor, err := n.monitorPath(self)
+	if err != nil {
+		return nil, err
+	}
+	return launcher.New(launcher.Options{
+		Monitor: monitor,
+		ExitCommand: func(id containerizer.ContainerID) []string {
+			return []string{self, "--config", n.configPath, "--root", n.cfg.Root, "--state", n.cfg.State, "system", "reap", id.String()}
+		},
+		ExitEnv: []string{"PATH=" + os.Getenv("PATH")},
+		Seccomp: seccomp.NewCache(filepath.Join(n.cfg.Root, "cache", "seccomp")),
+	})
+}
+
+// monitorPath finds berth-monitor: as configured, beside berth, or where
+// distributions put helper programs.
+func (n *Node) monitorPath(self string) (string, error) {
+	if n.cfg.Monitor != "" {
+		return n.cfg.Monitor, nil
+	}
+	candidates := []string{
+		filepath.Join(filepath.Dir(self), "berth-monitor"),
+		filepath.Join(filepath.Dir(filepath.Dir(self)), "libexec", "berth", "berth-monitor"),
+		"/usr/libexec/berth/berth-monitor",
+		"/usr/lib/berth/berth-monitor",
+	}
+	for _, path := range candidates {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("berth-monitor is not installed: looked for %q: %w", candidates, containerizer.ErrFailedPrecondition)
 }
 
 // Images returns the image store.
 func (n *Node) Images(context.Context) (containerizer.Images, error) {
-	return nil, fmt.Errorf("images in %q: %w by this build", n.cfg.Root, containerizer.ErrUnsupported)
+	return nil, errors.New("images are not wired yet")
 }
 
 // Program returns what a launch would do.
@@ -32,4 +101,9 @@ func (n *Node) Program(context.Context, containerizer.ContainerID, *containerize
 }
 
 // Close gives up what was opened.
-func (n *Node) Close() error { return nil }
+func (n *Node) Close() error {
+	if n.engine == nil {
+		return nil
+	}
+	return n.engine.Close(context.Background())
+}
