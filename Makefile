@@ -4,12 +4,13 @@ GO        ?= go
 HOSTARCH  := $(shell $(GO) env GOHOSTARCH)
 GOARCH    ?= $(HOSTARCH)
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT    ?= $(shell git rev-parse HEAD 2>/dev/null)
 PREFIX    ?= /usr/local
 DESTDIR   ?=
 
 # Binaries for another architecture go beside those for this one.
 BIN       := bin$(if $(filter-out $(HOSTARCH),$(GOARCH)),/linux-$(GOARCH))
-GOBUILD   := CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOBUILD   := CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)'
 CNI       := github.com/containernetworking/plugins/plugins
 CNIPLUGINS := $(CNI)/main/bridge $(CNI)/main/loopback $(CNI)/ipam/host-local $(CNI)/meta/portmap $(CNI)/meta/firewall
 
