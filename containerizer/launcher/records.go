@@ -38,7 +38,8 @@ func (l *Launcher) Status(c *containerizer.Container) (containerizer.LauncherSta
 	case p.PID == 0: // namespaces without a process
 		s.Running = lives(p.MonitorPID, p.MonitorStartTicks)
 	default:
-		s.Running = lives(p.PID, p.StartTicks)
+		// A process that has just ended is running until its monitor has recorded how.
+		s.Running = lives(p.PID, p.StartTicks) || lives(p.MonitorPID, p.MonitorStartTicks)
 	}
 	if !s.Running && s.Termination == nil {
 		// The exit may have been recorded since it was looked for.

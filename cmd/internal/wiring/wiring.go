@@ -63,11 +63,20 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 	return launcher.New(launcher.Options{
 		Monitor: monitor,
 		ExitCommand: func(id containerizer.ContainerID) []string {
-			return []string{self, "--config", n.configPath, "--root", n.cfg.Root, "--state", n.cfg.State, "system", "reap", id.String()}
+			return append(n.selfCommand(self), "system", "reap", id.String())
 		},
 		ExitEnv: []string{"PATH=" + os.Getenv("PATH")},
 		Seccomp: seccomp.NewCache(filepath.Join(n.cfg.Root, "cache", "seccomp")),
 	})
+}
+
+// selfCommand runs berth over the same folders, with the same configuration.
+func (n *Node) selfCommand(self string) []string {
+	command := []string{self, "--root", n.cfg.Root, "--state", n.cfg.State}
+	if _, err := os.Stat(n.configPath); err == nil { // the default one may be missing
+		command = append(command, "--config", n.configPath)
+	}
+	return command
 }
 
 // monitorPath finds berth-monitor: as configured, beside berth, or where
