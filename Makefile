@@ -46,7 +46,7 @@ install: build ## install binaries and plugins below DESTDIR/PREFIX
 
 .PHONY: demo
 demo: build ## run a container from a small image of our own that shows its isolation (root)
-	@GOBIN=$(BIN) .ci/demo
+	@.ci/demo $(BIN)
 
 ##@ checks
 

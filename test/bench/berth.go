@@ -3,20 +3,18 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
-// berth is what we are here for: bin/berth with its own root and state directories.
+// berth is what we are here for: bin/berth with root and state directories of its
+// own.
 type berth struct {
-	path, dir, image string
+	name, path, dir string
+	source          []string // the container's files: an image, or --rootfs and a directory
 }
 
-func newBerth(ctx context.Context, path, dir, layout string) (*berth, error) {
-	b := &berth{path: path, dir: dir, image: "oci:" + layout + ":busybox"}
-	return b, quietly(ctx, b.command("pull", b.image)...)
-}
-
-func (b *berth) Name() string { return "berth" }
+func (b *berth) Name() string { return b.name }
 
 func (b *berth) command(args ...string) []string {
 	return append([]string{b.path, "--root", filepath.Join(b.dir, "root"), "--state", filepath.Join(b.dir, "state")}, args...)
@@ -27,12 +25,17 @@ func (b *berth) run(args ...string) []string {
 		"--memory", strconv.Itoa(limitMemoryMiB)+"m", "--cpus", strconv.Itoa(limitCPUs), "--pids-limit", strconv.Itoa(limitPIDs)), args...)
 }
 
+// with puts the container's files between the flags and the command.
+func (b *berth) with(flags []string, command ...string) []string {
+	return slices.Concat(flags, b.source, command)
+}
+
 func (b *berth) Run(id string) []string {
-	return b.run("--rm", "--name", id, b.image, "true")
+	return b.run(b.with([]string{"--rm", "--name", id}, "true")...)
 }
 
 func (b *berth) Start(ctx context.Context, id string) error {
-	return quietly(ctx, b.run("-d", "--name", id, b.image, "sleep", "1000000")...)
+	return quietly(ctx, b.run(b.with([]string{"-d", "--name", id}, "sleep", "1000000")...)...)
 }
 
 func (b *berth) Stop(ctx context.Context, id string) error {

@@ -62,7 +62,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
 	f.StringVar(&o.bin, "bin", "bin", "`folder` of the berth binaries")
 	only := f.String("only", "busy,idle,exec,throughput,memory", "`cases` to measure, with commas")
-	peers := f.String("peers", "berth,crun,runc,podman,conmon", "`contenders`, with commas; those not on the machine are left out")
+	peers := f.String("peers", "berth,berth-image,crun,runc,podman,conmon", "`contenders`, with commas; those not on the machine are left out")
 	f.IntVar(&o.rounds, "rounds", 60, "`number` of busy rounds; idle ones are half as many")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -126,29 +126,34 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := fixtures.WriteLayout(layout, "busybox", image); err != nil {
 		return err
 	}
-	if err := b.addBerth(ctx, layout); err != nil {
+	if err := b.addBerth(ctx, rootfs, layout); err != nil {
 		return err
 	}
 	return b.addPeers(ctx, rootfs)
 }
 
-func (b *bench) addBerth(ctx context.Context, layout string) error {
+// addBerth adds berth with the same directory as the OCI runtimes get, and with an
+// image.
+func (b *bench) addBerth(ctx context.Context, rootfs, layout string) error {
 	path, err := filepath.Abs(filepath.Join(b.bin, "berth"))
 	if err != nil {
 		return err
 	}
-	if !exists(path) || !slices.Contains(b.peers, "berth") {
-		b.versions = append(b.versions, "berth: not measured")
-		return nil
+	if !exists(path) {
+		return fmt.Errorf("%q is not there; make build makes it", path)
 	}
-	dir := filepath.Join(b.dir, "berth")
-	c, err := newBerth(ctx, path, dir, layout)
-	if err != nil {
-		return err
-	}
-	b.contenders = append(b.contenders, c)
-	b.monitors["berth-monitor"] = c
 	b.versions = append(b.versions, versionOf(ctx, path, "--version"))
+	image := "oci:" + layout + ":busybox"
+	directory := &berth{name: "berth", path: path, dir: filepath.Join(b.dir, "berth"), source: []string{"--rootfs", rootfs}}
+	if slices.Contains(b.peers, directory.name) {
+		b.contenders = append(b.contenders, directory)
+		b.monitors["berth-monitor"] = directory
+	}
+	withImage := &berth{name: "berth-image", path: path, dir: filepath.Join(b.dir, "berth-image"), source: []string{image}}
+	if slices.Contains(b.peers, withImage.name) {
+		b.contenders = append(b.contenders, withImage)
+		return quietly(ctx, withImage.command("pull", image)...)
+	}
 	return nil
 }
 
