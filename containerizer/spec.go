@@ -86,6 +86,9 @@ type ImageSource struct {
 	Pull     PullPolicy `json:"pull,omitempty"`
 	// ReadOnly gives the image's content without a writable layer.
 	ReadOnly bool `json:"readOnly,omitempty"`
+	// Durable keeps the writable layer when the node goes down, at the price of its
+	// syncs. Without it the layer is good for one boot.
+	Durable bool `json:"durable,omitempty"`
 }
 
 // GroupsPolicy says which supplementary groups a process gets

@@ -1,0 +1,154 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/provisioner/manifest"
+	"github.com/berth-dev/berth/provisioner/store"
+)
+
+// found is an image of the store, with the lock or lease that keeps it there.
+type found struct {
+	name  string
+	image *store.Image
+	lock  *store.Lock
+}
+
+func (f *found) release() { f.lock.Release() }
+
+// find returns the image that source means, and fetches it if source wants that.
+func (p *Provisioner) find(ctx context.Context, source containerizer.ImageSource) (*found, error) {
+	switch source.Pull {
+	case containerizer.PullMissing, containerizer.PullAlways, containerizer.PullNever:
+	default:
+		return nil, fmt.Errorf("pull policy %q is none of \"missing\" (\"\"), \"always\" and \"never\": %w", source.Pull, containerizer.ErrInvalid)
+	}
+	name, local, err := p.fetcher.Name(source.Reference)
+	if err != nil && !imageID(source.Reference) {
+		return nil, err
+	}
+	if err == nil && (source.Pull == containerizer.PullAlways || local && source.Pull != containerizer.PullNever) {
+		return p.fetchAndHold(ctx, source, name)
+	}
+	f, lerr := p.hold(ctx, source, name)
+	if lerr == nil || !errors.Is(lerr, containerizer.ErrNotFound) && !errors.Is(lerr, containerizer.ErrDataCorrupt) {
+		return f, lerr
+	}
+	switch {
+	case err != nil: // it could be an id only
+		return nil, lerr
+	case source.Pull == containerizer.PullNever:
+		return nil, fmt.Errorf("image %q is not in the store, and must not be pulled: %w", source.Reference, lerr)
+	}
+	return p.fetchAndHold(ctx, source, name)
+}
+
+func (p *Provisioner) fetchAndHold(ctx context.Context, source containerizer.ImageSource, name string) (*found, error) {
+	if _, err := p.pull(ctx, source, name, nil, nil); err != nil {
+		return nil, err
+	}
+	return p.hold(ctx, source, name)
+}
+
+// hold looks the image up under the gc lock, which is held on success.
+func (p *Provisioner) hold(ctx context.Context, source containerizer.ImageSource, name string) (_ *found, err error) {
+	lock, err := p.store.Use(ctx)
+	if err != nil {
+		if errors.Is(err, errNotExist) { // there is no store yet
+			err = fmt.Errorf("image %q: %w", source.Reference, containerizer.ErrNotFound)
+		}
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Release()
+		}
+	}()
+	want, err := manifest.ParsePlatform(source.Platform)
+	if err != nil {
+		return nil, err
+	}
+	i, err := p.lookup(name, want, source.Platform != "")
+	if errors.Is(err, containerizer.ErrNotFound) && imageID(source.Reference) {
+		if byID, iderr := p.byID(source.Reference); iderr == nil {
+			return &found{name: string(byID.Manifest.Digest), image: byID, lock: lock}, nil
+		} else if !errors.Is(iderr, containerizer.ErrNotFound) {
+			return nil, iderr
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &found{name: name, image: i, lock: lock}, nil
+}
+
+// lookup finds the image of a name for a platform.
+func (p *Provisioner) lookup(name string, want v1.Platform, explicit bool) (*store.Image, error) {
+	if name == "" {
+		return nil, containerizer.ErrNotFound
+	}
+	ref, err := p.store.Ref(name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := choose(ref, want, explicit)
+	if err != nil {
+		return nil, err
+	}
+	return p.store.Image(m)
+}
+
+// choose finds the manifest of a name for a platform: that of the same question
+// asked before, or the only one when nothing was asked for in particular.
+func choose(ref *store.Ref, want v1.Platform, explicit bool) (digest.Digest, error) {
+	key := manifest.String(want)
+	for _, i := range ref.Images {
+		if i.Platform == key {
+			return i.Manifest, nil
+		}
+	}
+	if len(ref.Images) == 1 && !explicit {
+		return ref.Images[0].Manifest, nil
+	}
+	return "", fmt.Errorf("image %q is not there for %s: %w", ref.Name, key, containerizer.ErrNotFound)
+}
+
+// imageID says whether s may be (the beginning of) a digest's digits.
+func imageID(s string) bool {
+	s = strings.TrimPrefix(s, "sha256:")
+	return s != "" && len(s) <= 128 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// byID finds an image by manifest or configuration digest, or the beginning of
+// the latter's digits.
+func (p *Provisioner) byID(id string) (*store.Image, error) {
+	images, _, err := p.store.Images()
+	if err != nil {
+		return nil, err
+	}
+	hex := strings.TrimPrefix(id, "sha256:")
+	var match *store.Image
+	for _, i := range images {
+		if string(i.Manifest.Digest) == id || i.Manifest.Digest.Encoded() == hex {
+			return i, nil
+		}
+		if !strings.HasPrefix(i.ConfigID.Digest.Encoded(), hex) {
+			continue
+		}
+		if match != nil && match.ConfigID.Digest != i.ConfigID.Digest {
+			return nil, fmt.Errorf("image id %q is the beginning of several: %w", id, containerizer.ErrInvalid)
+		}
+		match = i
+	}
+	if match == nil {
+		return nil, fmt.Errorf("image %q: %w", id, containerizer.ErrNotFound)
+	}
+	return match, nil
+}

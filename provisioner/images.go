@@ -1,0 +1,285 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/provisioner/manifest"
+	"github.com/berth-dev/berth/provisioner/store"
+)
+
+// Pull makes an image available.
+func (p *Provisioner) Pull(ctx context.Context, source containerizer.ImageSource, o containerizer.PullOptions) (*containerizer.Image, error) {
+	progress := newProgress(o.Progress)
+	name, local, err := p.fetcher.Name(source.Reference)
+	if err != nil {
+		return nil, err
+	}
+	var i *store.Image
+	if source.Pull == containerizer.PullNever || source.Pull == containerizer.PullMissing && !local {
+		f, err := p.hold(ctx, source, name)
+		switch {
+		case err == nil:
+			f.release()
+			i = f.image
+			progress.existing(i)
+		case source.Pull == containerizer.PullNever || !errors.Is(err, containerizer.ErrNotFound) && !errors.Is(err, containerizer.ErrDataCorrupt):
+			return nil, err
+		}
+	}
+	if i == nil {
+		if i, err = p.pull(ctx, source, name, nil, progress); err != nil {
+			return nil, err
+		}
+	}
+	return p.Inspect(ctx, string(i.Manifest.Digest))
+}
+
+// snapshot is what List and the like read at once.
+type snapshot struct {
+	images []*store.Image
+	refs   []*store.Ref
+	disk   map[string]int64 // layer directory -> bytes
+	users  map[string]int   // layer directory -> images
+}
+
+func (p *Provisioner) snapshot() (*snapshot, error) {
+	s := &snapshot{disk: map[string]int64{}, users: map[string]int{}}
+	var err error
+	if s.images, _, err = p.store.Images(); err != nil { // broken ones are Check's
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	if s.refs, _, err = p.store.Refs(); err != nil {
+		return nil, fmt.Errorf("list names of images: %w", err)
+	}
+	for _, i := range s.images {
+		for _, name := range i.Stack {
+			s.users[name]++
+			if _, known := s.disk[name]; known {
+				continue
+			}
+			if l, err := p.store.Layer(name); err == nil {
+				s.disk[name] = l.Content.DiskBytes
+			}
+		}
+	}
+	return s, nil
+}
+
+// names are those that stand for an image, sorted.
+func (s *snapshot) names(m digest.Digest) (names []string, pinned bool) {
+	for _, r := range s.refs {
+		if slices.ContainsFunc(r.Images, func(i store.RefImage) bool { return i.Manifest == m }) {
+			names = append(names, r.Name)
+			pinned = pinned || r.Pinned
+		}
+	}
+	slices.Sort(names)
+	return names, pinned
+}
+
+func (s *snapshot) describe(i *store.Image) containerizer.Image {
+	out := containerizer.Image{
+		Manifest: i.Manifest.Digest, Index: i.Index, Config: i.ConfigID.Digest, Platform: i.Platform, Created: i.Created,
+	}
+	out.References, out.Pinned = s.names(i.Manifest.Digest)
+	for _, l := range i.Layers {
+		out.Layers = append(out.Layers, l.DiffID)
+	}
+	for _, name := range i.Stack {
+		out.SizeBytes += s.disk[name]
+		if s.users[name] > 1 {
+			out.SharedBytes += s.disk[name]
+		}
+	}
+	return out
+}
+
+// List returns all images, the latest pulled first.
+func (p *Provisioner) List(context.Context) ([]containerizer.Image, error) {
+	s, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(s.images, func(a, b *store.Image) int {
+		if c := b.PulledAt.Compare(a.PulledAt); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.Manifest.Digest), string(b.Manifest.Digest))
+	})
+	out := make([]containerizer.Image, 0, len(s.images))
+	for _, i := range s.images {
+		out = append(out, s.describe(i))
+	}
+	return out, nil
+}
+
+// Inspect finds an image and returns all that is known of it.
+func (p *Provisioner) Inspect(_ context.Context, nameOrDigest string) (*containerizer.Image, error) {
+	i, _, err := p.local(nameOrDigest)
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	out := s.describe(i)
+	raw, err := p.readDocument(i.ConfigID, manifest.MaxConfigBytes)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", nameOrDigest, err)
+	}
+	m := &v1.Manifest{Config: i.ConfigID, Layers: make([]v1.Descriptor, len(i.Layers))}
+	if out.Configuration, err = manifest.Config(m, raw); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// local finds an image of the store by name or digest. name is "" for a digest.
+func (p *Provisioner) local(nameOrDigest string) (i *store.Image, name string, err error) {
+	name, _, err = p.fetcher.Name(nameOrDigest)
+	if err == nil {
+		if i, err = p.lookup(name, manifest.Host(), false); err == nil {
+			return i, name, nil
+		}
+		if ref, rerr := p.store.Ref(name); rerr == nil && len(ref.Images) > 0 {
+			i, err = p.store.Image(ref.Images[0].Manifest) // of another platform
+			return i, name, err
+		}
+	}
+	if imageID(nameOrDigest) {
+		i, iderr := p.byID(nameOrDigest)
+		if iderr == nil || !errors.Is(iderr, containerizer.ErrNotFound) || err == nil {
+			return i, "", iderr
+		}
+	}
+	if errors.Is(err, containerizer.ErrNotFound) {
+		err = fmt.Errorf("image %q is not in the store: %w", nameOrDigest, containerizer.ErrNotFound)
+	}
+	return nil, "", err
+}
+
+// Tag gives an image one more name.
+func (p *Provisioner) Tag(ctx context.Context, nameOrDigest, reference string) error {
+	name, local, err := p.fetcher.Name(reference)
+	if err != nil {
+		return err
+	}
+	if local || strings.Contains(name, "@") {
+		return fmt.Errorf("%q cannot be given as a name: it names a path or a digest: %w", reference, containerizer.ErrInvalid)
+	}
+	use, err := p.store.Use(ctx)
+	if err != nil {
+		return storeError(nameOrDigest, err)
+	}
+	defer use.Release()
+	i, old, err := p.local(nameOrDigest)
+	if err != nil {
+		return err
+	}
+	ref := &store.Ref{Target: i.Manifest, Images: []store.RefImage{{Platform: manifest.String(manifest.Host()), Manifest: i.Manifest.Digest}}}
+	if old != "" {
+		if ref, err = p.store.Ref(old); err != nil {
+			return err
+		}
+	}
+	ref.Name, ref.Pinned = name, false
+	return p.store.PutRef(ref)
+}
+
+// storeError says of a store that does not exist yet that the image is missing.
+func storeError(image string, err error) error {
+	if errors.Is(err, errNotExist) {
+		return fmt.Errorf("image %q is not in the store: %w", image, containerizer.ErrNotFound)
+	}
+	return err
+}
+
+// Usage tells what the store takes on disk.
+func (p *Provisioner) Usage(context.Context) (*containerizer.StoreUsage, error) {
+	s, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	u := &containerizer.StoreUsage{Images: len(s.images)}
+	names, err := p.store.Layers()
+	if err != nil {
+		return nil, err
+	}
+	used, err := p.usedBy()
+	if err != nil {
+		return nil, err
+	}
+	inUse := map[string]bool{}
+	blobs := map[digest.Digest]bool{}
+	for _, i := range s.images {
+		if len(used[i.Manifest.Digest]) == 0 {
+			continue
+		}
+		for _, n := range i.Stack {
+			inUse[n] = true
+		}
+		for _, d := range i.BlobDigests() {
+			blobs[d] = true
+		}
+	}
+	for _, n := range names {
+		l, err := p.store.Layer(n)
+		if err != nil {
+			continue // Check reports it
+		}
+		if !store.IsFix(n) {
+			u.Layers++
+		}
+		u.LayerBytes += l.Content.DiskBytes
+		if !inUse[n] {
+			u.ReclaimableBytes += l.Content.DiskBytes
+		}
+	}
+	if u.BlobBytes, err = p.store.BlobBytes(); err != nil && !errors.Is(err, errNotExist) {
+		return nil, err
+	}
+	kept, err := p.store.SizeOf(blobs)
+	if err != nil {
+		return nil, err
+	}
+	u.ReclaimableBytes += max(0, u.BlobBytes-kept)
+	if u.WritableBytes, err = p.store.WritableBytes(); err != nil && !errors.Is(err, errNotExist) {
+		return nil, err
+	}
+	return u, nil
+}
+
+// usedBy lists the containers of each image.
+func (p *Provisioner) usedBy() (map[digest.Digest][]string, error) {
+	uses, _, err := p.store.Uses()
+	if err != nil {
+		return nil, err
+	}
+	out := map[digest.Digest][]string{}
+	for _, u := range uses {
+		out[u.Manifest] = append(out[u.Manifest], string(u.ID))
+	}
+	return out, nil
+}
+
+// readDocument reads a small blob of the store and verifies it.
+func (p *Provisioner) readDocument(d v1.Descriptor, limit int64) ([]byte, error) {
+	raw, err := p.store.ReadBlob(d.Digest, limit)
+	if err != nil {
+		return nil, err
+	}
+	return raw, manifest.Verify(d, raw)
+}
+
+// older says whether an image was pulled longer than d ago.
+func older(i *store.Image, d time.Duration) bool { return d <= 0 || time.Since(i.PulledAt) > d }

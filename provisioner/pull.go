@@ -1,0 +1,226 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/zap"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/provisioner/manifest"
+	"github.com/berth-dev/berth/provisioner/store"
+)
+
+var errNotExist = fs.ErrNotExist
+
+// maxIndexDepth bounds indexes within indexes.
+const maxIndexDepth = 3
+
+// resolved is an image as its documents describe it, before its layers.
+type resolved struct {
+	target    v1.Descriptor // what the name stands for
+	index     digest.Digest
+	documents map[digest.Digest][]byte
+	desc      v1.Descriptor
+	manifest  *v1.Manifest
+	config    *v1.Image
+}
+
+// pull makes the image called name available. names are those it is to have; nil
+// is name alone.
+func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource, name string, names []string, progress *progress) (_ *store.Image, err error) {
+	want, err := manifest.ParsePlatform(source.Platform)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.store.Init(); err != nil {
+		return nil, err
+	}
+	if names == nil {
+		names = []string{name}
+	}
+	origin, err := p.fetcher.Connect(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = origin.Close() }() // was only read
+	target, raw, err := origin.Resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if i := p.unchanged(names, target, want); i != nil {
+		progress.existing(i)
+		return i, nil
+	}
+	r, err := p.resolve(ctx, origin, target, raw, want)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", name, err)
+	}
+	i, err := p.take(ctx, origin, r, names, want, progress)
+	if err != nil {
+		return nil, fmt.Errorf("pull image %q: %w", name, err)
+	}
+	p.log.Info("image pulled", zap.String("image", name), zap.String("digest", string(i.Manifest.Digest)))
+	return i, nil
+}
+
+// unchanged returns the image if all names stand for target already.
+func (p *Provisioner) unchanged(names []string, target v1.Descriptor, want v1.Platform) *store.Image {
+	var image *store.Image
+	for _, name := range names {
+		ref, err := p.store.Ref(name)
+		if err != nil || ref.Target.Digest != target.Digest {
+			return nil
+		}
+		m, err := choose(ref, want, true)
+		if err != nil {
+			return nil
+		}
+		if image, err = p.store.Image(m); err != nil {
+			return nil
+		}
+	}
+	return image
+}
+
+// resolve goes down from an index to the manifest of the platform, and reads the
+// configuration.
+func (p *Provisioner) resolve(ctx context.Context, origin containerizer.ImageOrigin, target v1.Descriptor, raw []byte, want v1.Platform) (*resolved, error) {
+	r := &resolved{target: store.Describe(target), documents: map[digest.Digest][]byte{}}
+	d := target
+	for depth := 0; ; depth++ {
+		doc, err := manifest.Parse(d, raw)
+		if err != nil {
+			return nil, err
+		}
+		r.documents[d.Digest] = raw
+		if doc.Manifest != nil {
+			r.desc, r.manifest = d, doc.Manifest
+			break
+		}
+		if depth >= maxIndexDepth {
+			return nil, fmt.Errorf("more than %d indexes within each other: %w", maxIndexDepth, containerizer.ErrInvalid)
+		}
+		r.index = d.Digest
+		if d, err = manifest.Choose(doc.Index, want); err != nil {
+			return nil, err
+		}
+		if raw, err = document(ctx, origin, d, manifest.MaxManifestBytes); err != nil {
+			return nil, err
+		}
+	}
+	if err := manifest.CheckRunnable(r.manifest); err != nil {
+		return nil, err
+	}
+	raw, err := document(ctx, origin, r.manifest.Config, manifest.MaxConfigBytes)
+	if err != nil {
+		return nil, err
+	}
+	if r.config, err = manifest.Config(r.manifest, raw); err != nil {
+		return nil, err
+	}
+	r.documents[r.manifest.Config.Digest] = raw
+	return r, manifest.CheckPlatform(r.config, want)
+}
+
+// document fetches a small document whole. It is verified by who parses it.
+func document(ctx context.Context, origin containerizer.ImageOrigin, d v1.Descriptor, limit int64) ([]byte, error) {
+	if d.Size > limit {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d are possible: %w", d.Digest, d.Size, limit, containerizer.ErrInvalid)
+	}
+	if d.MediaType == "" && limit == manifest.MaxManifestBytes {
+		d.MediaType = v1.MediaTypeImageManifest // where to ask for it
+	}
+	b, err := origin.Open(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = b.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(b, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes: %w", d.Digest, limit, containerizer.ErrInvalid)
+	}
+	return raw, nil
+}
+
+// take fetches the layers and writes the records, under a lease.
+func (p *Provisioner) take(ctx context.Context, origin containerizer.ImageOrigin, r *resolved, names []string, want v1.Platform, progress *progress) (_ *store.Image, err error) {
+	lease, err := p.store.NewLease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lease.Release()) }()
+
+	i := &store.Image{
+		Manifest: store.Describe(r.desc), Index: r.index, ConfigID: store.Describe(r.manifest.Config),
+		Platform: r.config.Platform, PulledAt: time.Now().UTC().Truncate(time.Second), Config: r.config.Config,
+	}
+	if r.config.Created != nil {
+		i.Created = *r.config.Created
+	}
+	for n, l := range r.manifest.Layers {
+		i.Layers = append(i.Layers, store.ImageLayer{DiffID: r.config.RootFS.DiffIDs[n], Blob: store.Describe(l)})
+	}
+	if err := p.leaseImage(ctx, lease, i); err != nil {
+		return nil, err
+	}
+	if i.Backend, err = p.probe(lease); err != nil {
+		return nil, err
+	}
+	if err := p.layers(ctx, lease, origin, i, progress); err != nil {
+		return nil, err
+	}
+	if err := p.assemble(ctx, lease, i); err != nil {
+		return nil, err
+	}
+	for d, raw := range r.documents {
+		if err := p.store.WriteBlob(d, raw); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.store.PutImage(i); err != nil {
+		return nil, err
+	}
+	return i, p.name(names, r.target, want, i)
+}
+
+// leaseImage keeps everything the image will consist of from being collected.
+func (p *Provisioner) leaseImage(ctx context.Context, lease *store.Lease, i *store.Image) error {
+	var layers, blobs []string
+	for _, l := range i.Layers {
+		layers = append(layers, store.LayerName(l.DiffID))
+	}
+	layers = append(layers, fixNames(i)...)
+	for _, d := range i.BlobDigests() {
+		blobs = append(blobs, string(d))
+	}
+	return lease.Hold(ctx, layers, blobs)
+}
+
+// name makes names stand for target, and for the image on the platform asked for.
+func (p *Provisioner) name(names []string, target v1.Descriptor, want v1.Platform, i *store.Image) error {
+	for _, name := range names {
+		ref, err := p.store.Ref(name)
+		if err != nil || ref.Target.Digest != target.Digest {
+			pinned := err == nil && ref.Pinned
+			ref = &store.Ref{Name: name, Target: target, Pinned: pinned}
+		}
+		key := manifest.String(want)
+		ref.Images = slices.DeleteFunc(ref.Images, func(r store.RefImage) bool { return r.Platform == key })
+		ref.Images = append(ref.Images, store.RefImage{Platform: key, Manifest: i.Manifest.Digest})
+		if err := p.store.PutRef(ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/provisioner/store"
+)
+
+// Remove removes a name, and the image once it has none. By digest it removes the
+// image with all its names. Layers that nothing needs any more are given up;
+// their files are deleted by a later Sweep.
+func (p *Provisioner) Remove(ctx context.Context, nameOrDigest string, force bool) (*containerizer.PruneReport, error) {
+	lock, err := p.store.Collect(ctx)
+	if err != nil {
+		return nil, storeError(nameOrDigest, err)
+	}
+	defer lock.Release()
+	i, name, err := p.local(nameOrDigest)
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	names, _ := s.names(i.Manifest.Digest)
+	if name == "" && len(names) > 1 && !force {
+		return nil, fmt.Errorf("image %q has several names (%s); remove them one by one, or use force: %w", nameOrDigest, strings.Join(names, ", "), containerizer.ErrFailedPrecondition)
+	}
+	used, err := p.usedBy()
+	if err != nil {
+		return nil, err
+	}
+	last := name == "" || len(names) <= 1
+	if users := used[i.Manifest.Digest]; last && len(users) > 0 && !force {
+		return nil, fmt.Errorf("image %q is used by container %q: %w", nameOrDigest, users[0], containerizer.ErrFailedPrecondition)
+	}
+	c := &collection{p: p, s: s, used: used, drop: names, candidates: map[digest.Digest]bool{i.Manifest.Digest: true}}
+	if name != "" {
+		c.drop = []string{name}
+		for _, r := range s.refs { // the other platforms of the name
+			for _, ri := range r.Images {
+				c.candidates[ri.Manifest] = c.candidates[ri.Manifest] || r.Name == name
+			}
+		}
+	}
+	return c.run(ctx)
+}
+
+// collection is what is to be removed.
+type collection struct {
+	p    *Provisioner
+	s    *snapshot
+	used map[digest.Digest][]string
+	// drop are names, candidates images that go if they have no other name and no
+	// container uses them.
+	drop       []string
+	candidates map[digest.Digest]bool
+}
+
+// run removes names and images, and then what nothing needs. Precondition: the gc
+// lock is held alone.
+func (c *collection) run(ctx context.Context) (*containerizer.PruneReport, error) {
+	report := &containerizer.PruneReport{}
+	for _, n := range c.drop {
+		if err := c.p.store.DropRef(n); err != nil {
+			return report, err
+		}
+		report.Images = append(report.Images, n)
+	}
+	var stay []*store.Image
+	for _, i := range c.s.images {
+		m := i.Manifest.Digest
+		had, _ := c.s.names(m)
+		named := slices.ContainsFunc(had, func(n string) bool { return !slices.Contains(c.drop, n) })
+		if named || !c.candidates[m] || len(c.used[m]) > 0 {
+			stay = append(stay, i)
+			continue
+		}
+		if err := c.p.store.DropImage(m); err != nil {
+			return report, err
+		}
+		report.Images = append(report.Images, string(m))
+	}
+	collected, err := c.p.store.CollectGarbage(ctx, stay)
+	report.Layers, report.ReclaimedBytes = collected.Layers, collected.Bytes
+	return report, err
+}
+
+// Prune removes images that no container uses: those without a name, or all.
+// Pinned ones stay.
+func (p *Provisioner) Prune(ctx context.Context, o containerizer.PruneOptions) (*containerizer.PruneReport, error) {
+	lock, err := p.store.Collect(ctx)
+	if errors.Is(err, errNotExist) {
+		return &containerizer.PruneReport{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
+	s, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	used, err := p.usedBy()
+	if err != nil {
+		return nil, err
+	}
+	c := &collection{p: p, s: s, used: used, candidates: map[digest.Digest]bool{}}
+	for _, i := range s.images {
+		m := i.Manifest.Digest
+		names, pinned := s.names(m)
+		if pinned || len(used[m]) > 0 || !older(i, o.OlderThan) || len(names) > 0 && !o.All {
+			continue
+		}
+		c.candidates[m] = true
+		c.drop = append(c.drop, names...)
+	}
+	// A name that also stands for an image that stays, on another platform, stays.
+	c.drop = slices.DeleteFunc(c.drop, func(n string) bool {
+		return slices.ContainsFunc(s.refs, func(r *store.Ref) bool {
+			return r.Name == n && slices.ContainsFunc(r.Images, func(i store.RefImage) bool { return !c.candidates[i.Manifest] })
+		})
+	})
+	slices.Sort(c.drop)
+	c.drop = slices.Compact(c.drop)
+	return c.run(ctx)
+}

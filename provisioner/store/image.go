@@ -1,0 +1,201 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+// ImageLayer is a layer of an image as its manifest has it.
+type ImageLayer struct {
+	DiffID digest.Digest `json:"diffID"`
+	Blob   v1.Descriptor `json:"blob"`
+}
+
+// RootAttributes are those of a container's root directory.
+type RootAttributes struct {
+	Mode uint32 `json:"mode"`
+	UID  int    `json:"uid"`
+	GID  int    `json:"gid"`
+}
+
+// Image is the record of an image: what a container start needs, in one file.
+type Image struct {
+	Durability
+	Manifest v1.Descriptor `json:"manifest"`
+	// Index is the digest of the index it was chosen from, if any.
+	Index    digest.Digest `json:"index,omitempty"`
+	ConfigID v1.Descriptor `json:"configDescriptor"`
+	Platform v1.Platform   `json:"platform"`
+	Created  time.Time     `json:"created,omitzero"`
+	PulledAt time.Time     `json:"pulledAt"`
+	Layers   []ImageLayer  `json:"layers"` // bottom first
+	// Stack are the names of layer directories, topmost first.
+	Stack  []string       `json:"stack"`
+	Root   RootAttributes `json:"root"`
+	Config v1.ImageConfig `json:"config"`
+	// Backend is what the store's file system can do: "overlay" or "copy".
+	Backend string `json:"backend"`
+}
+
+// Image reads the record of the image with that manifest. Errors as those of Layer.
+func (s *Store) Image(manifest digest.Digest) (*Image, error) {
+	var i Image
+	if err := readJSON(s.imagePath(manifest), &i); err != nil {
+		return nil, err
+	}
+	if i.Manifest.Digest != manifest {
+		return nil, fmt.Errorf("the record of image %s is that of %s: %w", manifest, i.Manifest.Digest, containerizer.ErrDataCorrupt)
+	}
+	if !s.trusted(i.Durability) {
+		return nil, fmt.Errorf("image %s was not yet on disk when the node went down; pull it again: %w", manifest, containerizer.ErrDataCorrupt)
+	}
+	return &i, nil
+}
+
+func (s *Store) imagePath(d digest.Digest) string {
+	return s.path("images", filepath.Base(d.Encoded())+".json")
+}
+
+// PutImage writes an image's record.
+func (s *Store) PutImage(i *Image) error {
+	i.Durability = Durability{BootID: s.BootID()}
+	if err := s.markPending("image-" + i.Manifest.Digest.Encoded()); err != nil {
+		return err
+	}
+	if err := s.writeJSON(s.imagePath(i.Manifest.Digest), i, false); err != nil {
+		return fmt.Errorf("write the record of image %s: %w", i.Manifest.Digest, err)
+	}
+	return nil
+}
+
+// DropImage removes an image's record.
+func (s *Store) DropImage(manifest digest.Digest) error {
+	return remove(s.imagePath(manifest))
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !notExist(err) {
+		return class(err)
+	}
+	return nil
+}
+
+// Images reads all image records. broken are the files that could not be used.
+func (s *Store) Images() (images []*Image, broken map[string]error, err error) {
+	names, err := s.names("images")
+	if err != nil {
+		return nil, nil, err
+	}
+	broken = map[string]error{}
+	for _, name := range names {
+		var i Image
+		path := s.path("images", name)
+		err := readJSON(path, &i)
+		switch {
+		case errors.Is(err, containerizer.ErrNotFound): // removed meanwhile
+			continue
+		case err == nil && i.Manifest.Digest.Encoded()+".json" != name:
+			err = fmt.Errorf("record %q is that of image %s: %w", path, i.Manifest.Digest, containerizer.ErrDataCorrupt)
+		case err == nil && !s.trusted(i.Durability):
+			err = fmt.Errorf("image %s was not yet on disk when the node went down: %w", i.Manifest.Digest, containerizer.ErrDataCorrupt)
+		}
+		if err != nil {
+			broken[path] = err
+			continue
+		}
+		images = append(images, &i)
+	}
+	return images, broken, nil
+}
+
+// RefImage is what a name stands for on one platform.
+type RefImage struct {
+	// Platform that was asked for, "os/arch/variant".
+	Platform string        `json:"platform"`
+	Manifest digest.Digest `json:"manifest"`
+}
+
+// Ref is the record of a name.
+type Ref struct {
+	Name string `json:"name"`
+	// Target is the manifest or index that the name stood for when it was pulled.
+	Target v1.Descriptor `json:"target"`
+	Images []RefImage    `json:"images"`
+	Pinned bool          `json:"pinned,omitempty"`
+}
+
+func (s *Store) refPath(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return s.path("refs", hex.EncodeToString(sum[:])+".json")
+}
+
+// Ref reads the record of a name. Errors: ErrNotFound, ErrDataCorrupt.
+func (s *Store) Ref(name string) (*Ref, error) {
+	var r Ref
+	if err := readJSON(s.refPath(name), &r); err != nil {
+		return nil, err
+	}
+	if r.Name != name {
+		return nil, fmt.Errorf("the record of name %q is that of %q: %w", name, r.Name, containerizer.ErrDataCorrupt)
+	}
+	return &r, nil
+}
+
+// PutRef writes the record of a name.
+func (s *Store) PutRef(r *Ref) error {
+	if err := s.writeJSON(s.refPath(r.Name), r, false); err != nil {
+		return fmt.Errorf("write the record of name %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// DropRef removes a name.
+func (s *Store) DropRef(name string) error { return remove(s.refPath(name)) }
+
+// Refs reads all names. broken are the files that could not be used.
+func (s *Store) Refs() (refs []*Ref, broken map[string]error, err error) {
+	names, err := s.names("refs")
+	if err != nil {
+		return nil, nil, err
+	}
+	broken = map[string]error{}
+	for _, name := range names {
+		var r Ref
+		path := s.path("refs", name)
+		err := readJSON(path, &r)
+		switch {
+		case errors.Is(err, containerizer.ErrNotFound):
+			continue
+		case err == nil && s.refPath(r.Name) != path:
+			err = fmt.Errorf("record %q is that of name %q: %w", path, r.Name, containerizer.ErrDataCorrupt)
+		}
+		if err != nil {
+			broken[path] = err
+			continue
+		}
+		refs = append(refs, &r)
+	}
+	return refs, broken, nil
+}
+
+// DropFile removes a broken record.
+func (s *Store) DropFile(path string) error {
+	if !strings.HasPrefix(path, s.root+"/") {
+		return fmt.Errorf("%q is not in the store: %w", path, containerizer.ErrInvalid)
+	}
+	return remove(path)
+}
+
+// RefFile is the file of a name's record.
+func (s *Store) RefFile(name string) string { return s.refPath(name) }

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/provisioner/unpack"
+)
+
+// Durability says whether a record may be trusted after the node went down.
+type Durability struct {
+	// BootID of the boot in which it was made.
+	BootID string `json:"bootID"`
+	// Durable is set once everything it stands for was written to disk.
+	Durable bool `json:"durable"`
+}
+
+// trusted says whether the record's content is whole.
+func (s *Store) trusted(d Durability) bool {
+	return d.Durable || d.BootID != "" && d.BootID == s.BootID()
+}
+
+// Layer is the record of one layer directory.
+type Layer struct {
+	Durability
+	// Name is the diffID's hexadecimal digits, or "fix-" and those of a chainID.
+	Name string `json:"name"`
+	// Blob is the compressed layer it was made of, computed by us.
+	Blob    digest.Digest `json:"blob,omitempty"`
+	Created time.Time     `json:"created"`
+	// Content is what unpacking found.
+	Content unpack.Result `json:"content"`
+}
+
+// LayerName is the name of the layer with a diffID.
+func LayerName(diffID digest.Digest) string { return diffID.Encoded() }
+
+// FixName is the name of the directory that a stack needs above its topmost layer.
+func FixName(chainID digest.Digest) string { return "fix-" + chainID.Encoded() }
+
+// LayerPath is the directory of the layer's files.
+func (s *Store) LayerPath(name string) string { return s.path("layers", name, "fs") }
+
+// Layer reads a layer's record. ErrNotFound when there is none, ErrDataCorrupt
+// when it is not to be trusted.
+func (s *Store) Layer(name string) (*Layer, error) {
+	var l Layer
+	if err := readJSON(s.path("layers", name, "meta.json"), &l); err != nil {
+		return nil, err
+	}
+	if l.Name != name {
+		return nil, fmt.Errorf("the record of layer %q is that of %q: %w", name, l.Name, containerizer.ErrDataCorrupt)
+	}
+	if !s.trusted(l.Durability) {
+		return nil, fmt.Errorf("layer %q was not yet on disk when the node went down: %w", name, containerizer.ErrDataCorrupt)
+	}
+	return &l, nil
+}
+
+// Layers lists the names of all layer directories.
+func (s *Store) Layers() ([]string, error) { return s.names("layers") }
+
+// CommitLayer gives a stage directory, with the layer's files in "fs", its name.
+// When the layer is there already, the stage is left to its lease. The caller
+// holds the layer's lock, and a lease on it.
+func (s *Store) CommitLayer(stage string, l *Layer) error {
+	l.Durability = Durability{BootID: s.BootID()}
+	l.Created = time.Now().UTC().Truncate(time.Second)
+	if err := s.markPending("layer-" + l.Name); err != nil {
+		return err
+	}
+	if err := s.writeJSON(filepath.Join(stage, "meta.json"), l, false); err != nil {
+		return fmt.Errorf("write the record of layer %s: %w", l.Name, err)
+	}
+	err := os.Rename(stage, s.path("layers", l.Name))
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
+		return nil
+	}
+	return class(err)
+}
+
+// DropLayer removes a broken layer. The caller holds its lock.
+func (s *Store) DropLayer(name string) error {
+	return s.Trash(s.path("layers", name))
+}
+
+// CommitBlob gives a verified file its name by its digest.
+func (s *Store) CommitBlob(file string, d digest.Digest) error {
+	return class(os.Rename(file, s.BlobPath(d)))
+}
+
+// WriteBlob keeps a small verified document.
+func (s *Store) WriteBlob(d digest.Digest, raw []byte) error {
+	if info, err := os.Lstat(s.BlobPath(d)); err == nil && info.Size() == int64(len(raw)) {
+		return nil
+	}
+	if err := s.write(s.BlobPath(d), raw, false); err != nil {
+		return fmt.Errorf("keep blob %s: %w", d, err)
+	}
+	return nil
+}
+
+// HasBlob says whether the blob is kept, as far as its size tells.
+func (s *Store) HasBlob(d digest.Digest, size int64) bool {
+	info, err := os.Lstat(s.BlobPath(d))
+	return err == nil && info.Mode().IsRegular() && (size <= 0 || info.Size() == size)
+}
+
+// Blobs lists the digests of all kept blobs.
+func (s *Store) Blobs() ([]digest.Digest, error) {
+	var out []digest.Digest
+	for _, algorithm := range []string{"sha256", "sha512"} {
+		names, err := s.names(filepath.Join("oci", "blobs", algorithm))
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			out = append(out, digest.Digest(algorithm+":"+n))
+		}
+	}
+	return out, nil
+}
+
+// IsFix says whether a layer's name is that of a directory made for a stack.
+func IsFix(name string) bool { return strings.HasPrefix(name, "fix-") }
+
+// HasLayer says whether a layer directory is there.
+func (s *Store) HasLayer(name string) bool { return exists(s.LayerPath(name)) }
+
+// SizeOf adds up the sizes of blobs.
+func (s *Store) SizeOf(blobs map[digest.Digest]bool) (int64, error) {
+	var total int64
+	for d := range blobs {
+		info, err := os.Lstat(s.BlobPath(d))
+		if notExist(err) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		total += blockBytes(info)
+	}
+	return total, nil
+}
+
+// ReadBlob reads a blob of at most limit bytes, not verified.
+func (s *Store) ReadBlob(d digest.Digest, limit int64) ([]byte, error) {
+	info, err := os.Lstat(s.BlobPath(d))
+	if notExist(err) {
+		return nil, fmt.Errorf("blob %s is not in the store: %w", d, containerizer.ErrDataCorrupt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("blob %s has %d bytes, at most %d are possible: %w", d, info.Size(), limit, containerizer.ErrInvalid)
+	}
+	return os.ReadFile(s.BlobPath(d))
+}

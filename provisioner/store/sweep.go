@@ -1,0 +1,181 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+// markPending notes that something will have to be made durable.
+func (s *Store) markPending(name string) error {
+	f, err := os.OpenFile(s.path("pending", name), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return class(err)
+	}
+	return f.Close()
+}
+
+// Flush makes durable what is pending: one syncfs(2) for all of it, then the
+// records. Concurrent flushes share the work.
+func (s *Store) Flush(ctx context.Context) error {
+	l, err := wait(ctx, s.path("locks", "flush"), syscall.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	pending, err := s.names("pending")
+	if err != nil || len(pending) == 0 {
+		return err
+	}
+	if err := s.sync(); err != nil {
+		return fmt.Errorf("write the image store to disk: %w", class(err))
+	}
+	var errs []error
+	for _, prefix := range []string{"layer-", "image-"} { // images after their layers
+		for _, name := range pending {
+			if rest, ok := strings.CutPrefix(name, prefix); ok {
+				errs = append(errs, s.flushOne(prefix, rest, s.path("pending", name)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) flushOne(prefix, name, marker string) error {
+	use, err := try(s.path("locks", "gc"), syscall.LOCK_SH)
+	if errors.Is(err, errBusy) {
+		return nil // the collector is at work; the next flush does it
+	}
+	if err != nil {
+		return err
+	}
+	defer use.Release()
+	if prefix == "layer-" {
+		l, err := s.Layer(name)
+		if err == nil && !l.Durable {
+			l.Durable = true
+			err = s.writeJSON(s.path("layers", name, "meta.json"), l, true)
+		}
+		return s.flushed(err, marker)
+	}
+	i, err := s.Image(digest.NewDigestFromEncoded(algorithm(name), name))
+	if err == nil && !i.Durable {
+		i.Durable = true
+		err = s.writeJSON(s.imagePath(i.Manifest.Digest), i, true)
+	}
+	return s.flushed(err, marker)
+}
+
+func algorithm(hex string) digest.Algorithm {
+	if len(hex) == 128 {
+		return digest.SHA512
+	}
+	return digest.SHA256
+}
+
+// flushed removes the marker of what is durable, gone or lost.
+func (s *Store) flushed(err error, marker string) error {
+	if err != nil && !errors.Is(err, containerizer.ErrNotFound) && !errors.Is(err, containerizer.ErrDataCorrupt) {
+		return err
+	}
+	return remove(marker)
+}
+
+func (s *Store) sync() error {
+	d, err := os.Open(s.root)
+	if err != nil {
+		return err
+	}
+	err = unix.Syncfs(int(d.Fd()))
+	return errors.Join(err, d.Close())
+}
+
+// Sweep deletes the trash, and what dead pulls left in stage, leases and ingest,
+// until ctx ends. It returns at once when another process sweeps.
+func (s *Store) Sweep(ctx context.Context) error {
+	if !exists(s.path("locks")) {
+		return nil
+	}
+	l, err := try(s.path("locks", "sweep"), syscall.LOCK_EX)
+	if errors.Is(err, errBusy) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	errs := []error{s.sweepLeases(), s.sweepStage(), s.sweepIngest()}
+	names, err := s.names("trash")
+	errs = append(errs, err)
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, context.Cause(ctx))...)
+		}
+		if err := os.RemoveAll(s.path("trash", name)); err != nil {
+			errs = append(errs, fmt.Errorf("delete: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepLeases removes the records of dead leases.
+func (s *Store) sweepLeases() error {
+	names, err := s.names("leases")
+	for _, name := range names {
+		s.live(strings.TrimSuffix(name, ".json"))
+	}
+	return err
+}
+
+// sweepStage takes away what belongs to no live lease. Single files are written
+// and renamed within an instant; one that was not belongs to a dead process, but
+// only its age tells.
+func (s *Store) sweepStage() error {
+	names, err := s.names("stage")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		id, _, _ := strings.Cut(name, "-")
+		if id == "file" {
+			if info, err := os.Lstat(s.path("stage", name)); err != nil || !old(info) {
+				continue
+			}
+		} else if s.live(id) {
+			continue
+		}
+		errs = append(errs, s.Trash(s.path("stage", name)))
+	}
+	return errors.Join(errs...)
+}
+
+// sweepIngest removes lock files that nobody holds.
+func (s *Store) sweepIngest() error {
+	names, err := s.names("ingest")
+	for _, name := range names {
+		path := filepath.Join(s.path("ingest"), name)
+		if l, err := try(path, syscall.LOCK_EX); err == nil {
+			_ = os.Remove(path)
+			l.Release()
+		}
+	}
+	return err
+}
+
+// blockBytes is what a file takes on disk.
+func blockBytes(info os.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return info.Size()
+}
