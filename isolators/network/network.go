@@ -204,5 +204,8 @@ func namespacePath(c *containerizer.Container) string {
 	if err != nil {
 		return "" // it does not run
 	}
+	if _, err := os.Stat(path); err != nil {
+		return "" // it ended meanwhile
+	}
 	return path
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/berth-dev/berth/containerizer"
@@ -301,7 +302,7 @@ func encode(c *Config, r Request, br bridgeLink, pair pair, addrs []netip.Addr) 
 			Interface: &inContainer, Gateway: gateway,
 			Address: net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(subnet.Bits(), bits)},
 		})
-		result.Routes = append(result.Routes, &cniRoute{Dst: net.IPNet{IP: make(net.IP, bits/8), Mask: net.CIDRMask(0, bits)}, GW: gateway})
+		result.Routes = append(result.Routes, &types.Route{Dst: net.IPNet{IP: make(net.IP, bits/8), Mask: net.CIDRMask(0, bits)}, GW: gateway})
 	}
 	versioned, err := result.GetAsVersion(c.CNIVersion)
 	if err != nil {
