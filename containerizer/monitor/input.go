@@ -22,7 +22,10 @@ func (in *input) waiting() bool { return len(in.sources) > 0 }
 // stdinData takes bytes of a client for the process.
 func (m *monitor) stdinData(s *session, data []byte) {
 	el := s.element
-	if s.flags&wire.SessionStdin == 0 || s.eof || s.stdinOwed+len(data) > wire.StdinWindow {
+	if !s.wantsStdin() {
+		return // as it was told
+	}
+	if s.eof || s.stdinOwed+len(data) > wire.StdinWindow {
 		m.refuse(ticket{s.conn, s.tag}, syscall.EPROTO, wire.ReasonFrame)
 		m.endSession(s)
 		return
@@ -127,7 +130,7 @@ func (m *monitor) stdinTaken(s *session, n int) {
 // finishStdin is the end of what a session writes. What it has written before
 // reaches the process.
 func (m *monitor) finishStdin(s *session) {
-	if s.flags&wire.SessionStdin == 0 || s.eof {
+	if !s.wantsStdin() || s.eof {
 		return
 	}
 	s.eof = true
@@ -176,8 +179,8 @@ func (m *monitor) closeStdin(el *element) {
 		closeFD(&el.in.fd)
 	}
 	for _, s := range el.sessions {
-		if s.flags&wire.SessionStdin != 0 {
-			m.tell(ticket{s.conn, s.tag}, wire.TypeStdinClosed, nil)
+		if s.wantsStdin() {
+			m.noStdin(s)
 		}
 	}
 }

@@ -236,6 +236,9 @@ func (m *monitor) progress(el *element) {
 
 // step tells who asked how far the launch has come.
 func (m *monitor) step(el *element, state wire.State, kind wire.Type) {
+	if m.listener < 0 {
+		m.listen() // whoever hears of the process finds the monitor
+	}
 	el.state = state
 	m.tell(el.asker, kind, el.process())
 	el.asker = ticket{}

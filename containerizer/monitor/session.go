@@ -45,14 +45,22 @@ func (c *conn) session(tag uint32) *session {
 }
 
 func (m *monitor) addSession(t ticket, el *element, flags wire.SessionFlags) *session {
-	if el.in.mode == wire.StdinNull {
-		flags &^= wire.SessionStdin
-	}
 	s := &session{conn: t.conn, tag: t.tag, element: el, flags: flags}
 	t.conn.sessions = append(t.conn.sessions, s)
 	el.sessions = append(el.sessions, s)
 	m.spent++
+	if s.wantsStdin() && el.in.mode == wire.StdinNull {
+		m.noStdin(s)
+	}
 	return s
+}
+
+func (s *session) wantsStdin() bool { return s.flags&wire.SessionStdin != 0 }
+
+// noStdin tells a client that the process takes no input.
+func (m *monitor) noStdin(s *session) {
+	s.flags &^= wire.SessionStdin
+	m.tell(ticket{s.conn, s.tag}, wire.TypeStdinClosed, nil)
 }
 
 // attach makes a session of a process that exists.
@@ -67,8 +75,8 @@ func (m *monitor) attach(t ticket, el *element, flags wire.SessionFlags) {
 	default:
 		m.tell(t, wire.TypeOK, nil)
 		s := m.addSession(t, el, flags)
-		if flags&wire.SessionStdin != 0 && el.in.fd < 0 && el.state == wire.StateRunning {
-			m.tell(t, wire.TypeStdinClosed, nil)
+		if s.wantsStdin() && el.in.fd < 0 && el.state == wire.StateRunning {
+			m.noStdin(s)
 		}
 		if !el.open() && el.state == wire.StateRunning {
 			s.told = true

@@ -48,10 +48,10 @@ func Start(binary, dir string, o Options) (*Client, error) {
 	c.started = make(chan struct{})
 	go func() {
 		err := c.spawn(binary, o, pair[1], dirFD)
-		_, _ = unix.Close(pair[1]), unix.Close(dirFD) // nothing was written
 		if err != nil {
-			c.fail(err)
+			c.fail(err) // before the end of the connection does
 		}
+		_, _ = unix.Close(pair[1]), unix.Close(dirFD) // nothing was written
 		close(c.started)
 		if err == nil {
 			c.reap()
