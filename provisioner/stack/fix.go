@@ -70,12 +70,9 @@ func (f *fixer) directories() error {
 		f.opaque[p] = true
 	}
 	for _, p := range f.content.Implicit {
-		f.implied[p] = !f.opaque[p]
+		f.implied[p] = true
 	}
 	for _, p := range f.content.Implicit {
-		if !f.implied[p] {
-			continue
-		}
 		n, err := f.lower(p)
 		if err != nil {
 			return fmt.Errorf("look up %q: %w", p, err)

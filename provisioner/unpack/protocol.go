@@ -72,7 +72,7 @@ type Result struct {
 	DiskBytes int64 `json:"diskBytes"`
 	Entries   int64 `json:"entries"`
 	// Implicit are directories that the archive uses and does not list ("" is the
-	// root). They have mode 0755 and take over what the layers below say.
+	// root). They have mode 0755 here and take over what the layers below say.
 	Implicit []string `json:"implicit,omitempty"`
 	// Links are to be made from the layers below.
 	Links []Link `json:"links,omitempty"`

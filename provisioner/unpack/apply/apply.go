@@ -250,7 +250,7 @@ func (u *unpacker) result() *unpack.Result {
 	return &unpack.Result{
 		DiskBytes: u.disk,
 		Entries:   u.entries,
-		Implicit:  sortedKeys(u.notes.implicit),
+		Implicit:  u.notes.unlisted(),
 		Links:     u.notes.links,
 		Opaque:    sortedKeys(u.notes.opaque),
 		Whiteouts: u.notes.whiteoutDirs(),

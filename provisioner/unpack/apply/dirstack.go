@@ -73,7 +73,8 @@ func (d *dirStack) enter(parts []string) error {
 	return err
 }
 
-// find is enter without making anything; false when parts is no directory.
+// find is enter without making anything and without following links; false when
+// parts is no directory.
 func (d *dirStack) find(parts []string) (bool, error) {
 	return d.walk(parts, false)
 }
@@ -105,6 +106,9 @@ func (d *dirStack) walk(parts []string, create bool) (bool, error) {
 		}
 		if target == "" {
 			continue
+		}
+		if !create {
+			return false, nil
 		}
 		if links++; links > maxLinks {
 			return false, fmt.Errorf("more than %d symbolic links on the way to it: %w", maxLinks, containerizer.ErrInvalid)

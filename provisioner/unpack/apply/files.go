@@ -102,7 +102,7 @@ func (u *unpacker) directory(h *tar.Header, base string) error {
 		if err := unix.Mkdirat(u.dirs.top(), base, 0o700); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
-		u.notes.opaque[join(u.dirs.path(), base)] = struct{}{}
+		u.notes.renew(join(u.dirs.path(), base))
 		if err := u.checkNotes(); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 type notes struct {
 	implicit  map[string]struct{}
 	opaque    map[string]struct{}
+	fresh     map[string]struct{} // opaque because the lower directory was removed
 	whiteouts map[string][]string // directory -> names
 	times     map[string][2]unix.Timespec
 	links     []unpack.Link
@@ -27,6 +28,7 @@ func newNotes() notes {
 	return notes{
 		implicit:  map[string]struct{}{},
 		opaque:    map[string]struct{}{},
+		fresh:     map[string]struct{}{},
 		whiteouts: map[string][]string{},
 		times:     map[string][2]unix.Timespec{},
 	}
@@ -42,9 +44,24 @@ func (n *notes) close() {
 func (n *notes) forget(dir string) {
 	delete(n.implicit, dir)
 	delete(n.opaque, dir)
+	delete(n.fresh, dir)
 	delete(n.times, dir)
 	n.nwhite -= len(n.whiteouts[dir])
 	delete(n.whiteouts, dir)
+}
+
+// renew notes that dir is another directory than that of the lower layers.
+func (n *notes) renew(dir string) {
+	n.opaque[dir] = struct{}{}
+	n.fresh[dir] = struct{}{}
+}
+
+// unlisted are the directories that are to have the attributes of lower layers.
+func (n *notes) unlisted() []string {
+	return slices.DeleteFunc(sortedKeys(n.implicit), func(dir string) bool {
+		_, fresh := n.fresh[dir]
+		return fresh
+	})
 }
 
 func (n *notes) whiteoutDirs() []string {
@@ -108,7 +125,7 @@ func (u *unpacker) whiteout(name string) error {
 		return fmt.Errorf("stat: %w", err)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		u.notes.opaque[join(dir, name)] = struct{}{}
+		u.notes.renew(join(dir, name))
 		// Whiteouts in it are hidden from readers by the overlay.
 		return u.checkNotes()
 	}
@@ -135,7 +152,7 @@ func whiteoutNode(st *unix.Stat_t) bool {
 func (u *unpacker) implicitDir(path string, replaced bool) error {
 	u.disk += blockSize
 	if replaced {
-		u.notes.opaque[path] = struct{}{}
+		u.notes.renew(path)
 	}
 	u.notes.implicit[path] = struct{}{}
 	return u.checkNotes()
