@@ -129,10 +129,17 @@ func (p *Plugin) translateIn(ctx context.Context, table *nat.Table, c *Config, r
 func (p *Plugin) ensureRules(ctx context.Context, table *nat.Table, c *Config) error {
 	b := nat.Bridge{Name: c.Bridge, Subnets: c.Subnets, Masquerade: c.Masquerade, Isolate: c.Isolate}
 	known, err := table.Knows(b)
-	if err != nil || known {
+	if err != nil {
+		return err
+	}
+	allowed, err := table.ForwardAllowed(b)
+	if err != nil || (known && allowed) {
 		return err
 	}
 	return Exclusive(ctx, func() error {
+		if err := table.AllowForward(b); err != nil {
+			return err
+		}
 		created, err := table.EnsureBridge(b)
 		if err != nil || !created {
 			return err
@@ -159,7 +166,11 @@ func (p *Plugin) publish(table *nat.Table, c *Config, r Request, addrs []netip.A
 		}
 		all = append(all, maps...)
 	}
-	return table.Publish(all)
+	if err := table.Publish(all); err != nil {
+		return err
+	}
+	forgetFlows(all)
+	return nil
 }
 
 // mappings are the translations that make port lead to addrs.

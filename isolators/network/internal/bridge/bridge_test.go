@@ -1,14 +1,17 @@
 package bridge_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
@@ -177,6 +180,66 @@ func TestDual(t *testing.T) {
 		if err != nil {
 			t.Errorf("dial %s: %v", address, err)
 		}
+	}
+}
+
+// TestFlowFromBefore checks that a client of UDP that was there first reaches the
+// container from the same port.
+func TestFlowFromBefore(t *testing.T) {
+	h := newHost(t)
+	h.add(t, h.request(t, "first", nettest.New(t))) // rules exist, so flows are tracked
+	p := h.reserve(t, "a", bridge.PortMapping{ContainerPort: 53, Protocol: "udp"})
+	client, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(p.HostPort)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	_, _ = client.Write([]byte("?")) // nobody is there: refused
+	a := nettest.New(t)
+	h.add(t, h.request(t, "a", a, p))
+	a.Serve(t, "udp", "0.0.0.0:53")
+	answer := make([]byte, 64)
+	if err := client.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = client.Read(answer) // takes the refusal
+	if _, err := client.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Read(answer); err != nil {
+		t.Errorf("no answer: %v", err)
+	}
+}
+
+// TestForwardDrop checks that containers work beside Docker and ufw, which make
+// iptables drop what is forwarded.
+func TestForwardDrop(t *testing.T) {
+	h := newHost(t)
+	if _, err := exec.LookPath("iptables"); err != nil {
+		t.Skip("iptables is not installed")
+	}
+	nettest.Run(t, "iptables", "-P", "FORWARD", "DROP")
+	t.Cleanup(func() {
+		_ = exec.CommandContext(context.WithoutCancel(t.Context()), "iptables", "-P", "FORWARD", "ACCEPT").Run()
+	})
+	lan := nettest.New(t)
+	nettest.Connect(t, "up2", lan, "192.0.2.1/24", "192.0.2.2/24")
+	lan.Serve(t, "tcp", "0.0.0.0:70")
+	for _, id := range []string{"a", "b"} { // the second finds the rules there
+		ns := nettest.New(t)
+		p := h.reserve(t, id, bridge.PortMapping{ContainerPort: 80, Protocol: "tcp"})
+		h.add(t, h.request(t, id, ns, p))
+		ns.Serve(t, "tcp", "0.0.0.0:80")
+		if _, err := ns.Dial("tcp", "192.0.2.2:70"); err != nil {
+			t.Errorf("container %s to outside: %v", id, err)
+		}
+		if _, err := lan.Dial("tcp", fmt.Sprint("192.0.2.1:", p.HostPort)); err != nil {
+			t.Errorf("outside to published port of %s: %v", id, err)
+		}
+	}
+	want := "-P FORWARD DROP\n-A FORWARD -o btest0 -j ACCEPT\n-A FORWARD -i btest0 -j ACCEPT\n"
+	if got := nettest.Run(t, "iptables", "-S", "FORWARD"); got != want {
+		t.Errorf("iptables -S FORWARD:\n%swant:\n%s", got, want)
 	}
 }
 

@@ -1,0 +1,105 @@
+package nat
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// AllowForward lets packets of b pass the chain FORWARD of iptables, where that
+// drops what it does not know (Docker and ufw set it so). An accept in a table of
+// our own would not count against it. The two rules are such as iptables itself
+// would write, so that it still understands its table; isolation stays, since a
+// drop in our table counts as well.
+func (t *Table) AllowForward(b Bridge) error {
+	missing, err := t.missingRules(b)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	for _, r := range missing {
+		t.conn.InsertRule(r)
+	}
+	return t.flush(fmt.Sprintf("let bridge %q pass chain FORWARD of iptables", b.Name))
+}
+
+// ForwardAllowed says whether AllowForward has nothing to do.
+func (t *Table) ForwardAllowed(b Bridge) (bool, error) {
+	missing, err := t.missingRules(b)
+	return len(missing) == 0, err
+}
+
+func (t *Table) missingRules(b Bridge) ([]*nftables.Rule, error) {
+	families := map[nftables.TableFamily]bool{}
+	for _, s := range b.Subnets {
+		if s.Addr().Is4() {
+			families[nftables.TableFamilyIPv4] = true
+		} else {
+			families[nftables.TableFamilyIPv6] = true
+		}
+	}
+	var missing []*nftables.Rule
+	for family := range families {
+		chains, err := t.conn.ListChainsOfTableFamily(family)
+		if err != nil {
+			return nil, fmt.Errorf("list nftables chains: %w", classify(err))
+		}
+		for _, c := range chains {
+			if c.Table.Name != "filter" || c.Name != "FORWARD" || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop {
+				continue
+			}
+			in, err := t.missingIn(c, b.Name)
+			if err != nil {
+				return nil, err
+			}
+			missing = append(missing, in...)
+		}
+	}
+	return missing, nil
+}
+
+func (t *Table) missingIn(c *nftables.Chain, bridge string) ([]*nftables.Rule, error) {
+	rules, err := t.conn.GetRules(c.Table, c)
+	if err != nil {
+		return nil, fmt.Errorf("list rules of iptables' chain FORWARD: %w", classify(err))
+	}
+	var missing []*nftables.Rule
+	for _, key := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
+		if slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return accepts(r, key, bridge) }) {
+			continue
+		}
+		missing = append(missing, &nftables.Rule{Table: c.Table, Chain: c, Exprs: []expr.Any{
+			&expr.Meta{Key: key, Register: unix.NFT_REG_1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: ifnameKey(bridge)},
+			&expr.Counter{},
+			&expr.Verdict{Kind: expr.VerdictAccept},
+		}})
+	}
+	return missing, nil
+}
+
+// accepts says whether r accepts all packets of the interface.
+func accepts(r *nftables.Rule, key expr.MetaKey, bridge string) bool {
+	var named, accepting bool
+	loaded := expr.MetaKey(0)
+	for _, e := range r.Exprs {
+		switch e := e.(type) {
+		case *expr.Meta:
+			loaded = e.Key
+		case *expr.Cmp:
+			if loaded != key || e.Op != expr.CmpOpEq || !bytes.Equal(bytes.TrimRight(e.Data, "\x00"), []byte(bridge)) {
+				return false
+			}
+			named = true
+		case *expr.Verdict:
+			accepting = e.Kind == expr.VerdictAccept
+		case *expr.Counter:
+		default:
+			return false
+		}
+	}
+	return named && accepting
+}
