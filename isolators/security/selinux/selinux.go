@@ -125,7 +125,8 @@ func (i *Isolator) validate(label label) error {
 	}
 	defer file.Close()
 	if _, err := file.WriteString(label.String()); err != nil {
-		return fmt.Errorf("SELinux label %q is not one of the loaded policy (%w): %w", label, err, containerizer.ErrInvalid)
+		return fmt.Errorf("SELinux label %q is not one of the loaded policy, which needs a module for containers such as container-selinux (%w): %w",
+			label, err, containerizer.ErrInvalid)
 	}
 	return nil
 }

@@ -282,7 +282,7 @@ func labelOf(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatalf("label of %q: %v", path, err)
 	}
-	return string(buf[:n])
+	return strings.TrimRight(string(buf[:n]), "\x00") // SELinux itself ends it with one
 }
 
 // needLabels ends the test where the filesystem of temporary files cannot hold
@@ -298,13 +298,14 @@ func needLabels(t *testing.T) {
 	}
 }
 
-func TestRelabel(t *testing.T) {
-	needLabels(t)
-	outside := filepath.Join(t.TempDir(), "outside")
+// newTree makes files to relabel, among them a symbolic link to outside.
+func newTree(t *testing.T) (tree string, files []string, outside string) {
+	t.Helper()
+	outside = filepath.Join(t.TempDir(), "outside")
 	if err := os.WriteFile(outside, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tree := t.TempDir()
+	tree = t.TempDir()
 	if err := os.MkdirAll(filepath.Join(tree, "a/b"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -314,36 +315,50 @@ func TestRelabel(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(tree, "a/link")); err != nil {
 		t.Fatal(err)
 	}
+	for _, f := range []string{".", "a", "a/b", "a/b/file", "a/link"} {
+		files = append(files, filepath.Join(tree, f))
+	}
+	return tree, files, outside
+}
+
+func TestRelabel(t *testing.T) {
+	needLabels(t)
+	const private, shared = "system_u:object_r:container_file_t:s0:c1,c2", "system_u:object_r:container_file_t:s0"
 	for name, tc := range map[string]struct {
 		relabel string
-		kind    containerizer.MountType
-		source  string
+		volume  bool
 		want    string
 	}{
-		"private":         {"private", containerizer.MountBind, tree, "system_u:object_r:container_file_t:s0:c1,c2"},
-		"shared":          {"shared", containerizer.MountBind, tree, "system_u:object_r:container_file_t:s0"},
-		"resolved volume": {"private", containerizer.MountVolume, "name", "system_u:object_r:container_file_t:s0:c1,c2"},
-		"not asked for":   {"", containerizer.MountBind, tree, ""},
+		"private":         {relabel: "private", want: private},
+		"shared":          {relabel: "shared", want: shared},
+		"resolved volume": {relabel: "private", volume: true, want: private},
+		"not asked for":   {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, p := range []string{".", "a", "a/b", "a/b/file", "a/link"} {
-				_ = unix.Lremovexattr(filepath.Join(tree, p), xattr) // of the case before
+			tree, files, outside := newTree(t)
+			before := labelOf(t, outside)
+			if tc.want == "" {
+				tc.want = labelOf(t, tree)
+			}
+			mount := containerizer.Mount{Type: containerizer.MountBind, Source: tree, Destination: "/data/", Relabel: tc.relabel}
+			if tc.volume {
+				mount.Type, mount.Source = containerizer.MountVolume, "name"
 			}
 			s := spec("level", "s0:c1,c2")()
-			s.Mounts = []containerizer.Mount{{Type: tc.kind, Source: tc.source, Destination: "/data/", Relabel: tc.relabel}}
+			s.Mounts = []containerizer.Mount{mount}
 			c := isolatortest.NewContainer(t, s)
 			c.Launch.Mounts = []specs.Mount{
 				{Type: "tmpfs", Destination: "/data", Source: "tmpfs"},
 				{Type: "bind", Destination: "/data", Source: tree},
 			}
 			prepare(t, newNode(t, true).isolator(), c.Container)
-			for _, p := range []string{".", "a", "a/b", "a/b/file", "a/link"} {
-				if got := labelOf(t, filepath.Join(tree, p)); got != tc.want {
-					t.Errorf("%s has the label %q, want %q", p, got, tc.want)
+			for _, f := range files {
+				if got := labelOf(t, f); got != tc.want {
+					t.Errorf("%s has the label %q, want %q", f, got, tc.want)
 				}
 			}
-			if got := labelOf(t, outside); got != "" {
-				t.Errorf("a file outside has the label %q", got)
+			if got := labelOf(t, outside); got != before {
+				t.Errorf("a file outside has the label %q, had %q", got, before)
 			}
 		})
 	}
@@ -385,13 +400,14 @@ func TestRelabelStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	tree := t.TempDir()
+	before := labelOf(t, tree)
 	c := isolatortest.NewContainer(t, &containerizer.Spec{Mounts: []containerizer.Mount{
 		{Type: containerizer.MountBind, Source: tree, Destination: "/data", Relabel: "private"},
 	}})
 	if _, err := newNode(t, true).isolator().Prepare(ctx, c.Container); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the context's error", err)
 	}
-	if got := labelOf(t, tree); got != "" {
+	if got := labelOf(t, tree); got != before {
 		t.Errorf("label %q was set", got)
 	}
 }
