@@ -39,7 +39,11 @@ func (b *blob) connect() error {
 	b.cancel = cancel
 	header := http.Header{}
 	if b.off > 0 {
-		header.Set("Range", "bytes="+strconv.FormatInt(b.off, 10)+"-")
+		spec := "bytes=" + strconv.FormatInt(b.off, 10) + "-"
+		if b.d.Size > 0 { // some registries do not know ranges without an end
+			spec += strconv.FormatInt(b.d.Size-1, 10)
+		}
+		header.Set("Range", spec)
 	}
 	resp, err := b.origin.get(ctx, b.what, "/blobs/"+string(b.d.Digest), header)
 	if err != nil {
