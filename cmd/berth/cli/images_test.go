@@ -1,0 +1,218 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+// images is a store in memory. The registry it pulls from has one image,
+// "remote".
+type images struct {
+	mu   sync.Mutex
+	list []containerizer.Image
+}
+
+var _ containerizer.Images = (*images)(nil)
+
+func newImages() *images {
+	i := &images{}
+	i.add("docker.io/library/test:latest", "80/tcp")
+	return i
+}
+
+func canonical(ref string) string {
+	if !strings.Contains(ref, "/") {
+		ref = "docker.io/library/" + ref
+	}
+	if !strings.Contains(ref[strings.LastIndex(ref, "/"):], ":") {
+		ref += ":latest"
+	}
+	return ref
+}
+
+func (i *images) add(ref string, ports ...string) *containerizer.Image {
+	config := &v1.Image{Platform: v1.Platform{OS: "linux", Architecture: "amd64"}}
+	config.Config.Cmd = []string{"/bin/true"}
+	config.Config.ExposedPorts = map[string]struct{}{}
+	for _, p := range ports {
+		config.Config.ExposedPorts[p] = struct{}{}
+	}
+	i.list = append(i.list, containerizer.Image{
+		References: []string{ref}, Manifest: digest.FromString("manifest " + ref), Config: digest.FromString("config " + ref),
+		Platform: config.Platform, Created: time.Date(2026, 1, 1+len(i.list), 0, 0, 0, 0, time.UTC), SizeBytes: 2_500_000, SharedBytes: 500_000,
+		Configuration: config,
+	})
+	return &i.list[len(i.list)-1]
+}
+
+func (i *images) find(name string) int {
+	return slices.IndexFunc(i.list, func(m containerizer.Image) bool {
+		return slices.Contains(m.References, canonical(name)) || m.Config.String() == name ||
+			len(name) >= 6 && strings.HasPrefix(m.Config.Encoded(), name)
+	})
+}
+
+func (i *images) Pull(_ context.Context, s containerizer.ImageSource, o containerizer.PullOptions) (*containerizer.Image, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if n := i.find(s.Reference); n >= 0 {
+		return &i.list[n], nil
+	}
+	if s.Reference != "remote" {
+		return nil, fmt.Errorf("image %q: %w", s.Reference, containerizer.ErrNotFound)
+	}
+	if o.Progress != nil {
+		o.Progress(containerizer.Progress{Layer: digest.FromString("layer"), Phase: "complete", Done: 1000, Total: 1000})
+	}
+	return i.add(canonical(s.Reference)), nil
+}
+
+func (i *images) List(context.Context) ([]containerizer.Image, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.list), nil
+}
+
+func (i *images) Inspect(_ context.Context, name string) (*containerizer.Image, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if n := i.find(name); n >= 0 {
+		return &i.list[n], nil
+	}
+	return nil, fmt.Errorf("image %q: %w", name, containerizer.ErrNotFound)
+}
+
+func (i *images) Tag(_ context.Context, name, ref string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := i.find(name)
+	if n < 0 {
+		return fmt.Errorf("image %q: %w", name, containerizer.ErrNotFound)
+	}
+	i.list[n].References = append(i.list[n].References, canonical(ref))
+	return nil
+}
+
+func (i *images) Remove(_ context.Context, name string, _ bool) (*containerizer.PruneReport, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := i.find(name)
+	if n < 0 {
+		return nil, fmt.Errorf("image %q: %w", name, containerizer.ErrNotFound)
+	}
+	id := i.list[n].Config.String()
+	i.list = slices.Delete(i.list, n, n+1)
+	return &containerizer.PruneReport{Images: []string{"Untagged: " + canonical(name), "Deleted: " + id}}, nil
+}
+
+func (i *images) Load(_ context.Context, r io.Reader, _ containerizer.PullOptions) ([]containerizer.Image, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return []containerizer.Image{*i.add(canonical(strings.TrimSpace(string(data))))}, nil
+}
+
+func (i *images) Save(_ context.Context, w io.Writer, f containerizer.ArchiveFormat, refs []string) error {
+	for _, ref := range refs {
+		if i.find(ref) < 0 {
+			return fmt.Errorf("image %q: %w", ref, containerizer.ErrNotFound)
+		}
+	}
+	_, err := fmt.Fprintf(w, "%s of %s", f, strings.Join(refs, " "))
+	return err
+}
+
+func (i *images) Usage(context.Context) (*containerizer.StoreUsage, error) {
+	return &containerizer.StoreUsage{Images: len(i.list), LayerBytes: 3_000_000, BlobBytes: 1_000_000, WritableBytes: 2000, ReclaimableBytes: 1_000_000}, nil
+}
+
+func (i *images) Prune(_ context.Context, o containerizer.PruneOptions) (*containerizer.PruneReport, error) {
+	if !o.All {
+		return &containerizer.PruneReport{}, nil
+	}
+	return &containerizer.PruneReport{Images: []string{"Deleted: sha256:1"}, ReclaimedBytes: 4096}, nil
+}
+
+func (i *images) Check(_ context.Context, repair bool) ([]string, error) { return nil, nil }
+
+func TestImages(t *testing.T) {
+	n := newNode(t)
+	n.images.add("registry.example:5000/team/app:v1")
+	want := "REPOSITORY                       TAG      IMAGE ID       SIZE\n" +
+		"registry.example:5000/team/app   v1       " + n.images.list[1].Config.Encoded()[:12] + "   2.5MB\n" +
+		"test                             latest   " + n.images.list[0].Config.Encoded()[:12] + "   2.5MB"
+	got := n.must("images", "--format", `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.Size}}`)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+	for args, want := range map[string]string{
+		"images test --format {{.Tag}}":                                                     "latest",
+		"images */team/* --format {{.Tag}}":                                                 "v1",
+		"images -q --filter reference=test --no-trunc":                                      n.images.list[0].Config.String(),
+		"images --filter dangling=true -q":                                                  "",
+		"images --filter before=registry.example:5000/team/app:v1 --format {{.Repository}}": "test",
+		"image ls test --format {{.UniqueSize}}":                                            "2MB",
+	} {
+		if got := n.must(strings.Fields(args)...); got != want {
+			t.Errorf("berth %s: %q, want %q", args, got, want)
+		}
+	}
+	n.fails(125, `--filter "foo=1": no key "foo"`, "images", "--filter", "foo=1")
+	n.fails(125, `--format: no field "Foo" (there are CreatedAt`, "images", "--format", "{{.Foo}}")
+}
+
+func TestImageCommands(t *testing.T) {
+	n := newNode(t)
+	r := n.run("pull", "remote")
+	if want := digest.FromString("config docker.io/library/remote:latest").String() + "\n"; r.code != 0 || r.out != want || !strings.Contains(r.err, ": complete 1kB") {
+		t.Errorf("pull: %+v", r)
+	}
+	if r := n.run("pull", "-q", "remote"); r.err != "" {
+		t.Errorf("pull -q: %+v", r)
+	}
+	n.must("tag", "remote", "mine:v2")
+	if got := n.must("save", "mine:v2"); got != "docker-archive of mine:v2" {
+		t.Errorf("save: %q", got)
+	}
+	file := n.dir + "/image.tar"
+	n.must("save", "-o", file, "--format", "oci-archive", "mine:v2")
+	if got := n.must("load", "-i", file); got != "Loaded image: docker.io/library/oci-archive of mine:v2" && !strings.HasPrefix(got, "Loaded image") {
+		t.Errorf("load: %q", got)
+	}
+	n.fails(125, `image "nosuch": not found`, "save", "-o", file, "nosuch")
+	if got := n.must("save", "mine:v2"); got == "" {
+		t.Error("a failed save took the old file with it")
+	}
+	var v []struct {
+		Id       string
+		RepoTags []string
+	}
+	if err := json.Unmarshal([]byte(n.must("inspect", "mine:v2")), &v); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"remote:latest", "mine:v2"}, v[0].RepoTags); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+	if got := n.must("rmi", "mine:v2"); !strings.Contains(got, "Deleted: sha256:") {
+		t.Errorf("rmi: %q", got)
+	}
+	n.fails(125, `image "mine:v2": not found`, "rmi", "mine:v2")
+	n.fails(125, `--format "zip": docker-archive and oci-archive exist`, "save", "--format", "zip", "test")
+	n.fails(125, `image "nosuch": not found`, "pull", "nosuch")
+}
