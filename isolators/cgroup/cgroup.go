@@ -67,7 +67,7 @@ type Isolator struct {
 	orphanAge time.Duration
 	endOnOOM  bool
 	units     UnitManager // nil with the cgroupfs driver
-	launching placeholders
+	launching keepers
 }
 
 var (

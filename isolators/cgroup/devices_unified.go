@@ -82,7 +82,11 @@ func loadDevices(rules []deviceRule) (int, error) {
 		license:   uint64(uintptr(unsafe.Pointer(&license[0]))),
 	}
 	copy(attr.name[:15], programName)
-	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	fd, err := -1, error(unix.EAGAIN)
+	// The verifier gives up when a signal is pending, and Go's scheduler sends many.
+	for tries := 0; tries < 100 && errors.Is(err, unix.EAGAIN); tries++ {
+		fd, err = bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	}
 	if err == nil {
 		return fd, nil
 	}

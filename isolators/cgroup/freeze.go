@@ -48,7 +48,8 @@ func (i *Isolator) Processes(_ context.Context, c *containerizer.Container) ([]i
 	if err != nil {
 		return nil, err
 	}
-	return treePIDs(dir)
+	list, err := treePIDs(dir)
+	return i.launching.without(c.ID, list), err
 }
 
 // freezerDir is the directory that stands for all processes of c.

@@ -26,7 +26,12 @@ func (i *Isolator) KillAll(ctx context.Context, c *containerizer.Container) erro
 	if !ok {
 		return nil
 	}
-	if err := i.killTree(ctx, g.in(&i.node.hierarchies[0])); err != nil {
+	dir := g.in(&i.node.hierarchies[0])
+	list, err := treePIDs(dir)
+	if err == nil && len(i.launching.without(c.ID, list)) == 0 {
+		return nil
+	}
+	if err := i.killTree(ctx, dir); err != nil {
 		return fmt.Errorf("kill the processes of container %q: %w", c.ID, err)
 	}
 	return nil

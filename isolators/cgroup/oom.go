@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strconv"
 	"time"
 
@@ -24,7 +25,7 @@ func (i *Isolator) ReportExit(_ context.Context, c *containerizer.Container, t *
 	if !ok {
 		return nil
 	}
-	kills, err := i.oomKills(g)
+	kills, err := i.oomKills(c, g)
 	if err != nil || kills == 0 {
 		return err
 	}
@@ -34,7 +35,7 @@ func (i *Isolator) ReportExit(_ context.Context, c *containerizer.Container, t *
 	}
 	t.Reason = containerizer.ReasonOOMKilled
 	if t.Message == "" {
-		t.Message = i.oomMessage(g)
+		t.Message = i.oomMessage(c, g)
 	}
 	return nil
 }
@@ -46,10 +47,17 @@ func (i *Isolator) oomFile() string {
 	return "memory.oom_control"
 }
 
-// oomKills counts the processes of g that the kernel's OOM killer killed; none
-// when the group is gone.
-func (i *Isolator) oomKills(g group) (kills uint64, err error) {
-	s, err := readFile(g.in(i.node.of(memory)) + "/" + i.oomFile())
+// oomKills counts the processes of c's group that the kernel's OOM killer killed;
+// none when nothing is left that tells.
+func (i *Isolator) oomKills(c *containerizer.Container, g group) (kills uint64, err error) {
+	dir := g.in(i.node.of(memory))
+	s, err := readFile(dir + "/" + i.oomFile())
+	if gone(err) && i.units != nil {
+		// The scope went with its last process; the slice around it counted too.
+		if m, ok := readMark(path.Dir(dir)); ok && m.id == c.ID {
+			s, err = readFile(path.Dir(dir) + "/" + i.oomFile())
+		}
+	}
 	if err != nil {
 		return 0, ignoreGone(err)
 	}
@@ -62,19 +70,23 @@ func (i *Isolator) oomKills(g group) (kills uint64, err error) {
 }
 
 // oomMessage says how much memory there was.
-func (i *Isolator) oomMessage(g group) string {
+func (i *Isolator) oomMessage(c *containerizer.Container, g group) string {
+	const what = "killed by the kernel for want of memory"
 	r := statReader{node: &i.node, group: g}
 	limit, peak := r.number(memory, "memory.limit_in_bytes"), r.number(memory, "memory.max_usage_in_bytes")
 	if i.node.unified {
 		limit, peak = r.number(memory, "memory.max"), r.number(memory, "memory.peak")
 	}
+	if m := c.Spec; limit == 0 && m != nil && m.Resources.Linux.Memory != nil && m.Resources.Linux.Memory.Limit != nil {
+		limit = uint64(max(*m.Resources.Linux.Memory.Limit, 0))
+	}
 	switch {
 	case limit == 0:
-		return "killed by the kernel for want of memory; the container has no limit of its own, one further up or the node's memory was exhausted"
+		return what + "; the container has no limit of its own, one further up or the node's memory was exhausted"
 	case peak == 0:
-		return fmt.Sprintf("killed by the kernel for want of memory: the limit is %d bytes", limit)
+		return fmt.Sprintf("%s: the limit is %d bytes", what, limit)
 	}
-	return fmt.Sprintf("killed by the kernel for want of memory: the limit is %d bytes, at most %d were used", limit, peak)
+	return fmt.Sprintf("%s: the limit is %d bytes, at most %d were used", what, limit, peak)
 }
 
 // Watch implements containerizer.Watcher: with Options.EndOnOOM it returns when a
@@ -109,12 +121,12 @@ func (i *Isolator) Watch(ctx context.Context, c *containerizer.Container) (*cont
 	// the count is looked at in growing intervals.
 	var pause time.Duration
 	for {
-		kills, err := i.oomKills(g)
+		kills, err := i.oomKills(c, g)
 		if err != nil {
 			return nil, err
 		}
 		if kills > 0 {
-			return &containerizer.Limitation{Resource: "mem", Message: i.oomMessage(g), Isolator: "cgroups/mem"}, nil
+			return &containerizer.Limitation{Resource: "mem", Message: i.oomMessage(c, g), Isolator: "cgroups/mem"}, nil
 		}
 		happened, err := awaitEvent(ctx, events, dir, pause)
 		if err != nil {

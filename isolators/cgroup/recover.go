@@ -64,6 +64,12 @@ func (i *Isolator) removeOrphan(ctx context.Context, name string) error {
 	if err := i.killTree(ctx, i.node.hierarchies[0].dir+name); err != nil {
 		return err
 	}
+	if i.units != nil {
+		// Everything below a slice is stopped with it.
+		if err := i.units.Stop(ctx, path.Base(name)); err != nil {
+			return err
+		}
+	}
 	if !i.node.unified {
 		if h := i.node.of(devices); h != nil {
 			siblings, err := subdirs(h.dir + path.Dir(name))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,16 +17,23 @@ import (
 // UnitManager is systemd as this package needs it; isolators/cgroup/systemd
 // implements it over D-Bus.
 type UnitManager interface {
-	// StartScope makes a scope, with a process of its own in it that keeps it alive
-	// until release is called: systemd refuses empty scopes, and drops one that
-	// becomes empty. It returns once systemd has made the control group.
-	StartScope(ctx context.Context, u Unit) (release func() error, err error)
+	// StartScope makes a scope with a keeper in it, and returns once systemd has made
+	// the control group.
+	StartScope(ctx context.Context, u Unit) (*Keeper, error)
 	// StartSlice makes a slice, which may stay empty.
 	StartSlice(ctx context.Context, u Unit) error
 	// SetProperties changes properties of a running unit until the next boot.
 	SetProperties(ctx context.Context, name string, properties []Property) error
 	// Stop ends a unit and what runs in it. It is a no-op for an unknown one.
 	Stop(ctx context.Context, name string) error
+}
+
+// Keeper is a process that keeps a scope alive until the container's process is in
+// it: systemd refuses empty scopes, and drops one that becomes empty.
+type Keeper struct {
+	PID int
+	// Release ends the process and returns when it is gone. It is idempotent.
+	Release func() error
 }
 
 // Unit is a transient unit.
@@ -46,66 +54,96 @@ type Property struct {
 // infinity is systemd's "no limit" (CGROUP_LIMIT_MAX).
 const infinity = ^uint64(0)
 
-// placeholders are what keeps the scopes of containers alive that are being
-// launched by this process.
-type placeholders struct {
+// keepers are those of the containers that this process is launching.
+type keepers struct {
 	mu sync.Mutex
-	by map[containerizer.ContainerID]func() error
+	by map[containerizer.ContainerID]*Keeper
 }
 
-func (p *placeholders) hold(id containerizer.ContainerID, release func() error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.by == nil {
-		p.by = map[containerizer.ContainerID]func() error{}
+func (k *keepers) add(id containerizer.ContainerID, keeper *Keeper) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.by == nil {
+		k.by = map[containerizer.ContainerID]*Keeper{}
 	}
-	p.by[id] = release
+	k.by[id] = keeper
+}
+
+// without is list less the keeper of id, which is no process of the container's.
+func (k *keepers) without(id containerizer.ContainerID, list []int) []int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	keeper := k.by[id]
+	if keeper == nil {
+		return list
+	}
+	return slices.DeleteFunc(list, func(pid int) bool { return pid == keeper.PID })
 }
 
 // release lets go of the one of id, if there is one.
-func (p *placeholders) release(id containerizer.ContainerID) error {
-	p.mu.Lock()
-	release := p.by[id]
-	delete(p.by, id)
-	p.mu.Unlock()
-	if release == nil {
+func (k *keepers) release(id containerizer.ContainerID) error {
+	k.mu.Lock()
+	keeper := k.by[id]
+	delete(k.by, id)
+	k.mu.Unlock()
+	if keeper == nil {
 		return nil
 	}
-	return release()
+	return keeper.Release()
 }
 
-// wantsUnit is whether c gets a unit of its own. A container below another one is
-// a plain directory in that one's scope, which systemd has delegated to us, unless
-// it names a slice.
+// With this driver a container has a slice with a scope in it. The scope has the
+// limits and the processes, and systemd removes it with the last of them. The
+// slice stays until Cleanup, and what the kernel counted, OOM kills above all, is
+// read there. A pod sandbox is a slice alone: the slices of its containers are in
+// it.
+
+// wantsUnit is whether c gets units of its own. A container below one with a scope
+// is a plain directory in that, which systemd has delegated to us, unless it names
+// a slice.
 func (i *Isolator) wantsUnit(c *containerizer.Container) bool {
-	return c.Parent == nil || c.Spec.CgroupParent != "" || c.Parent.Spec.Class == containerizer.ClassPodSandbox && c.Parent.Spec.CgroupParent == ""
+	return c.Parent == nil || c.Spec.CgroupParent != "" || c.Parent.Spec.Class == containerizer.ClassPodSandbox
 }
 
-// unitOf names c's unit: a scope, or for a pod sandbox that no slice was made for
-// yet, a slice that its children's scopes are in.
-func (i *Isolator) unitOf(c *containerizer.Container) (Unit, error) {
-	u := Unit{Slice: i.parent, Description: "berth container " + c.ID.String()}
-	escaped := strings.ReplaceAll(escapeElement(c.ID.String()), ".", "-")
+// sliceOf names c's slice and the one that it is in.
+func (i *Isolator) sliceOf(c *containerizer.Container) (name, parent string, err error) {
 	switch {
 	case c.Spec.CgroupParent != "":
-		u.Slice = c.Spec.CgroupParent
-		u.Name = "berth-" + escapeElement(c.ID.Base()) + ".scope"
-	case c.Spec.Class == containerizer.ClassPodSandbox:
-		u.Name = strings.TrimSuffix(i.parent, ".slice") + "-" + escaped + ".slice"
+		parent = c.Spec.CgroupParent
 	case c.Parent != nil:
-		parent, err := i.unitOf(c.Parent)
-		if err != nil {
-			return Unit{}, err
+		if parent, _, err = i.sliceOf(c.Parent); err != nil {
+			return "", "", err
 		}
-		u.Slice, u.Name = parent.Name, "berth-"+escaped+".scope"
 	default:
-		u.Name = "berth-" + escaped + ".scope"
+		parent = i.parent
 	}
-	if len(u.Name) > 255 {
-		return Unit{}, fmt.Errorf("container id %q makes the unit name %d bytes long, systemd takes 255: %w", c.ID, len(u.Name), containerizer.ErrInvalid)
+	if _, err := slicePath(parent); err != nil {
+		return "", "", err
 	}
-	_, err := slicePath(u.Slice)
-	return u, err
+	name = escapeElement(c.ID.Base()) + ".slice"
+	if parent != "-.slice" {
+		name = strings.TrimSuffix(parent, ".slice") + "-" + name
+	}
+	if len(name) > maxUnitName {
+		return "", "", fmt.Errorf("container id %q makes a unit name of %d bytes, systemd takes %d: %w", c.ID, len(name), maxUnitName, containerizer.ErrInvalid)
+	}
+	return name, parent, nil
+}
+
+const maxUnitName = 255 // UNIT_NAME_MAX
+
+// scopeOf names c's scope: "<prefix>-<id>.scope", by which the kubelet finds a
+// container that has a slice given.
+func scopeOf(c *containerizer.Container) (string, error) {
+	id := c.ID.String()
+	if c.Spec.CgroupParent != "" {
+		id = c.ID.Base()
+	}
+	name := "berth-" + strings.ReplaceAll(escapeElement(id), ".", "-") + ".scope"
+	if len(name) > maxUnitName {
+		return "", fmt.Errorf("container id %q makes a unit name of %d bytes, systemd takes %d: %w", c.ID, len(name), maxUnitName, containerizer.ErrInvalid)
+	}
+	return name, nil
 }
 
 // escapeElement makes an id part of a unit name (systemd.unit(5)): what is not
@@ -142,44 +180,74 @@ func slicePath(name string) (string, error) {
 	return p + "/" + name, nil
 }
 
-// prepareUnit has systemd make c's group, and sets on it what systemd has no
-// property for.
+// prepareUnit has systemd make c's groups, and sets what systemd has no property
+// for.
 func (i *Isolator) prepareUnit(ctx context.Context, c *containerizer.Container, p *plan) (*containerizer.LaunchInfo, error) {
-	u, err := i.unitOf(c)
+	name, parent, err := i.sliceOf(c)
 	if err != nil {
 		return nil, err
 	}
-	slice, err := slicePath(u.Slice)
+	scope, err := scopeOf(c)
 	if err != nil {
 		return nil, err
 	}
-	isSlice := strings.HasSuffix(u.Name, ".slice")
-	g := group{path: path.Join(slice, u.Name)}
-	u.Properties = unitProperties(&c.Spec.Resources.Linux)
+	where, err := slicePath(name)
+	if err != nil {
+		return nil, err
+	}
+	slice := Unit{Name: name, Slice: parent, Description: "berth container " + c.ID.String()}
+	limits := unitProperties(&c.Spec.Resources.Linux)
+	sandbox := c.Spec.Class == containerizer.ClassPodSandbox
+	g := group{path: path.Join(where, scope)}
+	if sandbox {
+		g.path, slice.Properties = where, limits
+	}
+	if err := i.startSlice(ctx, c, slice, where, g); err != nil {
+		return nil, err
+	}
+	if sandbox {
+		return nil, i.set(g, p.settings)
+	}
+	return i.startScope(ctx, c, Unit{Name: scope, Slice: name, Description: slice.Description, Properties: limits}, g, p)
+}
+
+// startSlice makes a slice that does not exist, and marks it as c's.
+func (i *Isolator) startSlice(ctx context.Context, c *containerizer.Container, u Unit, where string, g group) error {
+	if err := c.Ledger.Acquire(kindUnit, u.Name); err != nil {
+		return err
+	}
+	if err := c.Ledger.Acquire(kindGroup, g.path); err != nil {
+		return err
+	}
+	dir := i.node.hierarchies[0].dir + where
+	if exists(dir) {
+		err := fmt.Errorf("the control group %q of unit %q is there already: %w", where, u.Name, containerizer.ErrAlreadyExists)
+		return errors.Join(err, c.Ledger.Release(kindUnit, u.Name), c.Ledger.Release(kindGroup, g.path))
+	}
+	if err := i.units.StartSlice(ctx, u); err != nil {
+		return fmt.Errorf("start unit %q: %w", u.Name, err)
+	}
+	return i.mark(dir, c.ID)
+}
+
+// startScope makes the scope that c's process is to be cloned into.
+func (i *Isolator) startScope(ctx context.Context, c *containerizer.Container, u Unit, g group, p *plan) (*containerizer.LaunchInfo, error) {
 	if err := c.Ledger.Acquire(kindUnit, u.Name); err != nil {
 		return nil, err
 	}
-	if err := c.Ledger.Acquire(kindGroup, g.path); err != nil {
-		return nil, err
-	}
-	dir := g.in(&i.node.hierarchies[0])
-	if exists(dir) {
-		err := fmt.Errorf("the control group %q of unit %q is there already: %w", g.path, u.Name, containerizer.ErrAlreadyExists)
-		return nil, errors.Join(err, c.Ledger.Release(kindUnit, u.Name), c.Ledger.Release(kindGroup, g.path))
-	}
-	if isSlice {
-		err = i.units.StartSlice(ctx, u)
-	} else {
-		var release func() error
-		if release, err = i.units.StartScope(ctx, u); err == nil {
-			i.launching.hold(c.ID, release)
-		}
-	}
+	keeper, err := i.units.StartScope(ctx, u)
 	if err != nil {
 		return nil, fmt.Errorf("start unit %q: %w", u.Name, err)
 	}
+	i.launching.add(c.ID, keeper)
+	dir := g.in(&i.node.hierarchies[0])
 	if err := i.mark(dir, c.ID); err != nil {
 		return nil, err
+	}
+	if p.uses(hugetlb) || p.uses(rdma) || p.uses(misc) { // systemd does not know these
+		if err := i.handDown(path.Dir(dir)); err != nil {
+			return nil, err
+		}
 	}
 	if err := i.set(g, p.settings); err != nil {
 		return nil, err
@@ -188,9 +256,6 @@ func (i *Isolator) prepareUnit(ctx context.Context, c *containerizer.Container, 
 		if err := attachNewDevices(dir, p.deviceRules); err != nil {
 			return nil, err
 		}
-	}
-	if isSlice {
-		return nil, nil
 	}
 	if err := delegate(c, dir); err != nil {
 		return nil, err
@@ -268,19 +333,22 @@ func bitmap(list string) []byte {
 	return bits
 }
 
-// stopUnits ends the units that c's ledger lists.
+// stopUnits ends the units that c's ledger lists, the scope before the slice.
 func (i *Isolator) stopUnits(ctx context.Context, c *containerizer.Container) error {
 	names := c.Ledger.Held(kindUnit)
-	if len(names) > 0 && i.units == nil {
+	if len(names) == 0 {
+		return nil
+	}
+	if i.units == nil {
 		return fmt.Errorf("container %q has the systemd unit %q, which only an isolator with the systemd driver can release: %w", c.ID, names[0], containerizer.ErrFailedPrecondition)
 	}
-	for _, name := range names {
-		// Stopping a unit signals its processes and waits; there should be none.
-		if g, ok := held(c); ok {
-			if err := i.killTree(ctx, g.in(&i.node.hierarchies[0])); err != nil {
-				return err
-			}
+	// Stopping a scope signals its processes politely and waits; there should be none.
+	if g, ok := held(c); ok {
+		if err := i.killTree(ctx, g.in(&i.node.hierarchies[0])); err != nil {
+			return err
 		}
+	}
+	for _, name := range slices.Backward(names) {
 		if err := i.units.Stop(ctx, name); err != nil {
 			return fmt.Errorf("stop unit %q: %w", name, err)
 		}
@@ -291,15 +359,16 @@ func (i *Isolator) stopUnits(ctx context.Context, c *containerizer.Container) er
 	return nil
 }
 
-// updateUnit tells systemd of new limits of c's unit, if it has one.
+// updateUnit tells systemd of new limits: of the scope, or a sandbox's slice.
 func (i *Isolator) updateUnit(ctx context.Context, c *containerizer.Container, r *containerizer.Resources) error {
 	names := c.Ledger.Held(kindUnit)
 	properties := unitProperties(&r.Linux)
 	if i.units == nil || len(names) == 0 || len(properties) == 0 {
 		return nil
 	}
-	if err := i.units.SetProperties(ctx, names[0], properties); err != nil {
-		return fmt.Errorf("change unit %q: %w", names[0], err)
+	name := names[len(names)-1]
+	if err := i.units.SetProperties(ctx, name, properties); err != nil {
+		return fmt.Errorf("change unit %q: %w", name, err)
 	}
 	return nil
 }

@@ -106,30 +106,30 @@ func dial(ctx context.Context, socket string) (*dbus.Conn, error) {
 }
 
 // StartScope implements cgroup.UnitManager.
-func (m *Manager) StartScope(ctx context.Context, u cgroup.Unit) (release func() error, err error) {
+func (m *Manager) StartScope(ctx context.Context, u cgroup.Unit) (*cgroup.Keeper, error) {
 	sleeper := exec.CommandContext(context.WithoutCancel(ctx), m.sleeper[0], m.sleeper[1:]...)
 	sleeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := sleeper.Start(); err != nil {
 		return nil, fmt.Errorf("start what keeps the scope alive: %w", err)
 	}
 	var once sync.Once
-	release = func() error {
+	keeper := &cgroup.Keeper{PID: sleeper.Process.Pid, Release: func() error {
 		once.Do(func() {
 			_ = sleeper.Process.Kill() // an error is that it has ended
 			_ = sleeper.Wait()         // it was killed
 		})
 		return nil
-	}
+	}}
 	properties := append(unitProperties(u),
-		sddbus.PropPids(uint32(sleeper.Process.Pid)),
+		sddbus.PropPids(uint32(keeper.PID)),
 		sddbus.Property{Name: "Delegate", Value: dbus.MakeVariant(true)},
 		// There is nothing to wait for: whoever stops the unit has killed what is in it.
 		sddbus.Property{Name: "TimeoutStopUSec", Value: dbus.MakeVariant(uint64(time.Second / time.Microsecond))},
 	)
 	if err := m.start(ctx, u.Name, properties); err != nil {
-		return nil, errors.Join(err, release())
+		return nil, errors.Join(err, keeper.Release())
 	}
-	return release, nil
+	return keeper, nil
 }
 
 // StartSlice implements cgroup.UnitManager.

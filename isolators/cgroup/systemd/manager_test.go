@@ -46,7 +46,7 @@ func alive(pid uint32) bool {
 func TestStartScope(t *testing.T) {
 	p := newPeer(t)
 	m, ctx := connect(t, p)
-	release, err := m.StartScope(ctx, cgroup.Unit{
+	keeper, err := m.StartScope(ctx, cgroup.Unit{
 		Name: "berth-x.scope", Slice: "machine.slice", Description: "berth container x",
 		Properties: []cgroup.Property{{Name: "MemoryMax", Value: uint64(64 << 20)}, {Name: "AllowedCPUs", Value: []byte{3}}},
 	})
@@ -72,7 +72,7 @@ func TestStartScope(t *testing.T) {
 		t.Fatalf("the scope was made with the processes %v, want one that lives", sleeper)
 	}
 	for range 2 {
-		if err := release(); err != nil {
+		if err := keeper.Release(); err != nil {
 			t.Errorf("release = %v", err)
 		}
 	}
@@ -140,11 +140,11 @@ func TestStartAfterFailedUnit(t *testing.T) {
 	p := newPeer(t)
 	m, ctx := connect(t, p)
 	p.refuse["StartTransientUnit"] = "org.freedesktop.systemd1.UnitExists"
-	release, err := m.StartScope(ctx, cgroup.Unit{Name: "berth-x.scope"})
+	keeper, err := m.StartScope(ctx, cgroup.Unit{Name: "berth-x.scope"})
 	if err != nil {
 		t.Fatalf("StartScope = %v", err)
 	}
-	if err := release(); err != nil {
+	if err := keeper.Release(); err != nil {
 		t.Error(err)
 	}
 	if calls := p.took("ResetFailedUnit"); len(calls) != 1 {
