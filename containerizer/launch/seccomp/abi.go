@@ -5,8 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // abi is a calling convention with its own system call numbers.
@@ -61,6 +62,7 @@ func (a abi) auditArch() uint32 {
 		return 0xc00000b7
 	case abiARM:
 		return 0x40000028
+	case abiCount:
 	}
 	panic(fmt.Sprintf("seccomp: abi %d does not exist", a))
 }
@@ -158,6 +160,8 @@ func multiplexed(name string) (multiplexer string, call uint64, ok bool) {
 }
 
 // socketCalls are the calls of socketcall(2) from number 1 on (linux/net.h).
+//
+//nolint:gochecknoglobals // a constant table
 var socketCalls = [...]string{
 	"socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair",
 	"send", "recv", "sendto", "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg",

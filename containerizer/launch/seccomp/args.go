@@ -10,7 +10,7 @@ import (
 
 // outcome returns the node that decides a call by its rules: the most restrictive
 // one that holds, or def. Rules of the same action keep their order.
-func (g *graph) outcome(rules []rule, def verdict, narrow bool) nodeID {
+func (g *graph) outcome(rules []rule, def verdict, a abi) nodeID {
 	rules = slices.Clone(rules)
 	slices.SortStableFunc(rules, func(a, b rule) int { return cmp.Compare(a.verdict.leniency(), b.verdict.leniency()) })
 	next := g.ret(def)
@@ -23,7 +23,7 @@ func (g *graph) outcome(rules []rule, def verdict, narrow bool) nodeID {
 		for start > 0 && rules[start-1].verdict == rules[end-1].verdict {
 			start--
 		}
-		next = g.anyOf(rules[start:end], next, narrow)
+		next = g.anyOf(rules[start:end], next, a)
 		end = start
 	}
 	return next
@@ -31,7 +31,7 @@ func (g *graph) outcome(rules []rule, def verdict, narrow bool) nodeID {
 
 // anyOf gives the verdict that all rules share if one of them holds, else goes to
 // next. Rules that compare the same single argument become one search.
-func (g *graph) anyOf(rules []rule, next nodeID, narrow bool) nodeID {
+func (g *graph) anyOf(rules []rule, next nodeID, a abi) nodeID {
 	then := g.ret(rules[0].verdict)
 	var ranges [maxArgIndex + 1][]interval
 	for _, r := range rules {
@@ -41,26 +41,26 @@ func (g *graph) anyOf(rules []rule, next nodeID, narrow bool) nodeID {
 		}
 		test := then
 		for _, c := range slices.Backward(r.conditions) {
-			test = g.compare(c, test, next, narrow)
+			test = g.compare(c, test, next, a)
 		}
 		next = test
 	}
 	for index, r := range ranges {
 		if len(r) > 0 {
-			next = g.within(uint(index), r, then, next, narrow)
+			next = g.within(uint(index), r, then, next, a)
 		}
 	}
 	return next
 }
 
 // compare goes to then if c holds, else to other.
-func (g *graph) compare(c condition, then, other nodeID, narrow bool) nodeID {
+func (g *graph) compare(c condition, then, other nodeID, a abi) nodeID {
 	if c.Op != specs.OpMaskedEqual {
-		return g.within(c.Index, intervals(c), then, other, narrow)
+		return g.within(c.Index, intervals(c), then, other, a)
 	}
 	lo, hi := argOffsets(c.Index)
 	node := g.masked(lo, uint32(c.Value), uint32(c.ValueTwo), then, other)
-	if narrow {
+	if a.narrow() {
 		hi = noOffset
 	}
 	return g.masked(hi, uint32(c.Value>>32), uint32(c.ValueTwo>>32), node, other)
@@ -95,7 +95,6 @@ type interval struct{ first, last uint64 }
 // intervals returns the values for which c holds.
 func intervals(c condition) []interval {
 	v := c.Value
-	var in []interval
 	switch c.Op {
 	case specs.OpEqualTo:
 		return []interval{{v, v}}
@@ -103,14 +102,29 @@ func intervals(c condition) []interval {
 		return []interval{{0, v}}
 	case specs.OpGreaterEqual:
 		return []interval{{v, math.MaxUint64}}
+	case specs.OpLessThan:
+		return below(v)
+	case specs.OpGreaterThan:
+		return above(v)
+	case specs.OpNotEqual:
+		return append(below(v), above(v)...)
+	default:
+		panic("seccomp: " + c.Op + " is not a comparison of order")
 	}
-	if v > 0 && (c.Op == specs.OpLessThan || c.Op == specs.OpNotEqual) {
-		in = append(in, interval{0, v - 1})
+}
+
+func below(v uint64) []interval {
+	if v == 0 {
+		return nil
 	}
-	if v < math.MaxUint64 && (c.Op == specs.OpGreaterThan || c.Op == specs.OpNotEqual) {
-		in = append(in, interval{v + 1, math.MaxUint64})
+	return []interval{{0, v - 1}}
+}
+
+func above(v uint64) []interval {
+	if v == math.MaxUint64 {
+		return nil
 	}
-	return in
+	return []interval{{v + 1, math.MaxUint64}}
 }
 
 // border is a value from which on a comparison has another result.
@@ -142,7 +156,7 @@ func borders(in []interval) []border {
 
 // within goes to then if the argument is in one of the intervals, else to other.
 // The upper word is searched first, and the lower one where it decides.
-func (g *graph) within(index uint, in []interval, then, other nodeID, narrow bool) nodeID {
+func (g *graph) within(index uint, in []interval, then, other nodeID, a abi) nodeID {
 	pick := func(in bool) nodeID {
 		if in {
 			return then
@@ -168,7 +182,7 @@ func (g *graph) within(index uint, in []interval, then, other nodeID, narrow boo
 			upper = append(upper, segment{word + 1, pick(state)})
 		}
 	}
-	if narrow {
+	if a.narrow() {
 		return upper[0].to
 	}
 	node := g.tree(upper)

@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 )
 
 func BenchmarkCompile(b *testing.B) {
@@ -74,6 +75,7 @@ func BenchmarkLoadForeign(b *testing.B) {
 }
 
 func benchmarkLoad(b *testing.B, program []byte, flags uint) {
+	b.Helper()
 	times := make([]time.Duration, 0, b.N)
 	done := make(chan error)
 	for range b.N {

@@ -88,7 +88,7 @@ func (c *Cache) read(k key) *Filter {
 	if err != nil {
 		return nil
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read from
 	var buf [maxFileSize + 1]byte
 	n, err := io.ReadFull(file, buf[:])
 	if !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -3,14 +3,16 @@ package seccomp_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 )
 
 func mustFilter(t *testing.T, c *seccomp.Cache, p *specs.LinuxSeccomp) *seccomp.Filter {
@@ -99,7 +101,7 @@ func TestCacheRebuildsDamagedFiles(t *testing.T) {
 	for n := range good {
 		check(good[:n])
 	}
-	check(append(good[:len(good):len(good)], 0))
+	check(append(slices.Clip(good), 0))
 	check(make([]byte, 1<<20))
 }
 

@@ -3,6 +3,7 @@ package seccomp
 import (
 	"fmt"
 	"runtime"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -39,10 +40,9 @@ func compileFor(p *specs.LinuxSeccomp, goarch string) (*Filter, error) {
 // dispatch returns the entry of the program: it finds the ABI of a call.
 func (g *graph) dispatch(pol *policy) nodeID {
 	entry := g.ret(killProcess)
-	for i := len(pol.abis) - 1; i >= 0; i-- {
-		a := pol.abis[i]
+	for _, a := range slices.Backward(pol.abis) {
 		if a == abiX32 {
-			continue // shares the architecture value of x86-64, see native64
+			continue // shares the architecture value of x86-64, see x86_64
 		}
 		var body nodeID
 		if a == abiX86_64 {
@@ -85,7 +85,7 @@ func (g *graph) numbers(pol *policy, a abi, mark uint32) []segment {
 			segments = append(segments, segment{pol.end(a), g.ret(pol.beyond(a))}, segment{armPrivateFirst, other})
 		}
 		segments = append(segments,
-			segment{mark | uint32(nr), g.outcome(pol.calls[a][nr], pol.def, a.narrow())},
+			segment{mark | uint32(nr), g.outcome(pol.calls[a][nr], pol.def, a)},
 			segment{mark | uint32(nr+1), other})
 	}
 	if !private {

@@ -4,20 +4,21 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 	"github.com/google/go-cmp/cmp"
 	profile "github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 )
 
 // dockerProfile is Docker's default profile for the given capabilities.
-func dockerProfile(t testing.TB, capabilities ...string) *specs.LinuxSeccomp {
-	t.Helper()
+func dockerProfile(tb testing.TB, capabilities ...string) *specs.LinuxSeccomp {
+	tb.Helper()
 	p, err := profile.GetDefaultProfile(&specs.Spec{
 		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}},
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

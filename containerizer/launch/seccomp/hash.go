@@ -28,8 +28,11 @@ func profileKey(p *specs.LinuxSeccomp) key {
 	for _, a := range p.Architectures {
 		h.text(string(a))
 	}
-	h.presence(p.Flags != nil) // no flags and an empty list differ, see newFlags
-	h.number(uint64(len(p.Flags)))
+	if p.Flags == nil { // no flags and an empty list differ, see newFlags
+		h.number(0)
+	} else {
+		h.number(uint64(len(p.Flags)) + 1)
+	}
 	for _, f := range p.Flags {
 		h.text(string(f))
 	}
@@ -63,17 +66,11 @@ func (h *hasher) text(s string) {
 	h.buf = append(h.buf, s...)
 }
 
-func (h *hasher) presence(is bool) {
-	b := byte(0)
-	if is {
-		b = 1
-	}
-	h.buf = append(h.buf, b)
-}
-
 func (h *hasher) optional(n *uint) {
-	h.presence(n != nil)
-	if n != nil {
-		h.number(uint64(*n))
+	if n == nil {
+		h.number(0)
+		return
 	}
+	h.number(1)
+	h.number(uint64(*n))
 }

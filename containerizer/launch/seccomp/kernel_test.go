@@ -16,10 +16,11 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 )
 
 // script is what a re-executed child does: load a filter, then make calls.
@@ -144,8 +145,7 @@ func runScript(t *testing.T, p *specs.LinuxSeccomp, calls ...scriptCall) (lines 
 	cmd.Env = append(os.Environ(), scriptEnv+"="+string(text))
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		killed = exit.Sys().(syscall.WaitStatus).Signal()
 	}
 	if err != nil && killed != syscall.SIGSYS {

@@ -6,8 +6,9 @@ import (
 	"math"
 	"slices"
 
-	"github.com/berth-dev/berth/containerizer"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // maxRules bounds the work for a profile from outside: one rule counts for each
@@ -117,7 +118,7 @@ func (pol *policy) add(s *specs.LinuxSyscall, p *specs.LinuxSeccomp) (known int,
 			}
 		}
 		if pol.has(abiX86) {
-			if err := pol.addMultiplexed(name, v, len(s.Args) > 0, p); err != nil {
+			if err := pol.addMultiplexed(name, v, s, p); err != nil {
 				return 0, err
 			}
 		}
@@ -163,12 +164,12 @@ func (pol *policy) addNumber(a abi, nr int32, v verdict, alternatives [][]condit
 	return nil
 }
 
-// addMultiplexed makes a rule for name hold behind its i386 multiplexer. A
+// addMultiplexed makes rule s for name hold behind its i386 multiplexer. A
 // conditional rule holds there without its conditions if it restricts, unless
 // the profile decides about the multiplexer itself.
-func (pol *policy) addMultiplexed(name string, v verdict, conditional bool, p *specs.LinuxSeccomp) error {
+func (pol *policy) addMultiplexed(name string, v verdict, s *specs.LinuxSyscall, p *specs.LinuxSeccomp) error {
 	multiplexer, call, ok := multiplexed(name)
-	if !ok || conditional && (v.leniency() >= pol.def.leniency() || names(p, multiplexer)) {
+	if !ok || len(s.Args) > 0 && (v.leniency() >= pol.def.leniency() || names(p, multiplexer)) {
 		return nil
 	}
 	numbers, ok := lookup(multiplexer)

@@ -6,8 +6,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 )
 
 var machines = map[string]struct {

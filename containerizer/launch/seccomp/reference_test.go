@@ -3,8 +3,9 @@ package seccomp_test
 import (
 	"slices"
 
-	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 )
 
 // What the package promises, evaluated in the plainest way: every rule against
@@ -201,7 +202,7 @@ func retOf(action specs.LinuxSeccompAction, ret *uint) uint32 {
 	if ret != nil {
 		data = uint32(*ret)
 	}
-	switch action {
+	switch action { //nolint:exhaustive // NOTIFY is refused
 	case specs.ActKill, specs.ActKillThread:
 		return 0
 	case specs.ActKillProcess:

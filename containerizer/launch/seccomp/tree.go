@@ -1,5 +1,7 @@
 package seccomp
 
+import "slices"
+
 // segment says where values go from start to the next segment's start.
 type segment struct {
 	start uint32
@@ -39,13 +41,11 @@ func (g *graph) tree(segments []segment) nodeID {
 		starts = append(starts, from[end])
 	}
 	t := treeBuilder{g: g, segments: segments, groups: make([]nodeID, 0, len(starts)), starts: make([]uint32, 0, len(starts))}
-	for i := len(starts) - 1; i >= 0; i-- {
-		end := n
-		if i > 0 {
-			end = starts[i-1]
-		}
-		t.groups = append(t.groups, t.leaf(starts[i], end))
-		t.starts = append(t.starts, segments[starts[i]].start)
+	starts = append(starts, n)
+	slices.Sort(starts)
+	for i, start := range starts[:len(starts)-1] {
+		t.groups = append(t.groups, t.leaf(start, starts[i+1]))
+		t.starts = append(t.starts, segments[start].start)
 	}
 	return t.search(0, len(t.groups))
 }

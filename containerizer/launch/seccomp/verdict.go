@@ -3,8 +3,9 @@ package seccomp
 import (
 	"fmt"
 
-	"github.com/berth-dev/berth/containerizer"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // verdict is what a filter returns for a call: an action and 16 bits of data
@@ -38,7 +39,7 @@ func (v verdict) leniency() int32 { return int32(v & actionMask) }
 func (v verdict) permissive() bool { return v.leniency() >= trace.leniency() }
 
 func (v verdict) String() string {
-	switch v & actionMask {
+	switch v & actionMask { //nolint:exhaustive // the mask is no verdict
 	case killProcess:
 		return "KILL_PROCESS"
 	case killThread:

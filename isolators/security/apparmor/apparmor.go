@@ -61,7 +61,7 @@ func New(log *zap.Logger, o Options) (*Isolator, error) {
 		return nil, fmt.Errorf("default %w", err)
 	}
 	return &Isolator{
-		log:     log.Named("isolator.apparmor"),
+		log:     log,
 		kernel:  kernel{root: o.Root, parser: o.Parser},
 		profile: o.Profile,
 		strict:  o.Strict,
@@ -95,7 +95,7 @@ func (i *Isolator) Prepare(ctx context.Context, c *containerizer.Container) (*co
 	case named:
 		return i.loaded(asked)
 	}
-	return i.useDefault(ctx, c, asked == i.profile)
+	return i.useDefault(ctx, c)
 }
 
 // Cleanup implements [containerizer.Isolator]; there is nothing to release.
@@ -114,9 +114,9 @@ func (i *Isolator) loaded(name string) (*containerizer.LaunchInfo, error) {
 	return &containerizer.LaunchInfo{AppArmorProfile: name}, nil
 }
 
-// useDefault loads the default profile unless it is there. required is whether the
-// container names it.
-func (i *Isolator) useDefault(ctx context.Context, c *containerizer.Container, required bool) (*containerizer.LaunchInfo, error) {
+// useDefault loads the default profile unless it is there. A container that names
+// it does not run without.
+func (i *Isolator) useDefault(ctx context.Context, c *containerizer.Container) (*containerizer.LaunchInfo, error) {
 	ok, err := i.kernel.loaded(i.profile)
 	if err == nil && !ok {
 		err = i.kernel.load(ctx, i.profile)
@@ -125,7 +125,7 @@ func (i *Isolator) useDefault(ctx context.Context, c *containerizer.Container, r
 		return &containerizer.LaunchInfo{AppArmorProfile: i.profile}, nil
 	}
 	err = fmt.Errorf("default AppArmor profile %q: %w", i.profile, err)
-	if required || i.strict || !errors.Is(err, containerizer.ErrUnsupported) {
+	if c.Spec.Security.AppArmor != "" || i.strict || !errors.Is(err, containerizer.ErrUnsupported) {
 		return nil, err
 	}
 	i.mu.Lock()

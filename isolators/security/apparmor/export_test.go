@@ -1,4 +1,4 @@
 package apparmor
 
-// ProfileText is what the parser is given.
-func ProfileText(name, own string, withFiles bool) string { return profileText(name, own, withFiles) }
+// ProfileText is what the parser is given where there are no files to include.
+func ProfileText(name, own string) string { return profileText(name, own, noFiles()) }

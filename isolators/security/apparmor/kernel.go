@@ -15,10 +15,6 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// parserNames are where distributions keep the parser; a daemon's PATH need not
-// have sbin.
-var parserNames = [...]string{"/usr/sbin/apparmor_parser", "/sbin/apparmor_parser", "/usr/bin/apparmor_parser"}
-
 // kernel is AppArmor as this node has it.
 type kernel struct{ root, parser string }
 
@@ -46,7 +42,7 @@ func (k kernel) loaded(name string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("list AppArmor profiles: %w", err)
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read from
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
 		line := lines.Text()
@@ -73,7 +69,7 @@ func (k kernel) load(ctx context.Context, name string) error {
 	}
 	// -K: do not write a cache below /etc or /var; -r: replace.
 	cmd := exec.CommandContext(ctx, parser, "-Kr")
-	cmd.Stdin = strings.NewReader(profileText(name, own, k.hasPolicyFiles()))
+	cmd.Stdin = strings.NewReader(profileText(name, own, k.includes()))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("load it with %s: %w: %s", parser, err, bytes.TrimSpace(out))
 	}
@@ -87,7 +83,8 @@ func (k kernel) findParser() (string, error) {
 	if p, err := exec.LookPath("apparmor_parser"); err == nil {
 		return p, nil
 	}
-	for _, p := range parserNames {
+	// A daemon's PATH need not have sbin.
+	for _, p := range []string{"/usr/sbin/apparmor_parser", "/sbin/apparmor_parser"} {
 		if _, err := os.Stat(p); err == nil {
 			return p, nil
 		}
@@ -108,12 +105,12 @@ func (k kernel) own() (string, error) {
 	return name, nil
 }
 
-// hasPolicyFiles says whether the abstractions of the AppArmor project are there.
-func (k kernel) hasPolicyFiles() bool {
+// includes returns what profiles can include on this node.
+func (k kernel) includes() includes {
 	for _, f := range []string{"tunables/global", "abstractions/base"} {
 		if _, err := os.Stat(k.path("/etc/apparmor.d/" + f)); err != nil {
-			return false
+			return noFiles()
 		}
 	}
-	return true
+	return policyFiles()
 }

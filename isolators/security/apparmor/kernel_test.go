@@ -58,8 +58,7 @@ func act() {
 }
 
 func errnoName(err error) string {
-	var e syscall.Errno
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
 		return unix.ErrnoName(e)
 	}
 	return fmt.Sprint(err)

@@ -16,8 +16,8 @@ func TestRealParserTakesProfile(t *testing.T) {
 		t.Skip("apparmor_parser is not installed")
 	}
 	for name, text := range map[string]string{
-		"plain":              apparmor.ProfileText("berth-default", "unconfined", false),
-		"names to be quoted": apparmor.ProfileText(`a "b" c`, "/usr/bin/berth//child", false),
+		"plain":              apparmor.ProfileText("berth-default", "unconfined"),
+		"names to be quoted": apparmor.ProfileText(`a "b" c`, "/usr/bin/berth//child"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), parser, "--skip-kernel-load", "--skip-cache", "--stdout")

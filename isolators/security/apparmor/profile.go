@@ -2,18 +2,25 @@ package apparmor
 
 import "strings"
 
+// includes are the two places where a profile takes in what the AppArmor project
+// ships in /etc/apparmor.d.
+type includes struct{ preamble, base string }
+
+// policyFiles are the includes where that folder is there.
+func policyFiles() includes {
+	return includes{"#include <tunables/global>", "#include <abstractions/base>"}
+}
+
+// noFiles stand in for them where it is not.
+func noFiles() includes { return includes{"@{PROC}=/proc/", ""} }
+
 // profileText returns the default profile under name, for apparmor_parser. own is
-// berth's own profile, which has to be able to signal containers; withFiles says
-// that the includes of the AppArmor project exist.
+// berth's own profile, which has to be able to signal containers.
 //
 // The rules are those of Docker's docker-default (github.com/moby/profiles), which
 // containerd and Podman share.
-func profileText(name, own string, withFiles bool) string {
-	preamble, base := "@{PROC}=/proc/", ""
-	if withFiles {
-		preamble, base = "#include <tunables/global>", "#include <abstractions/base>"
-	}
-	return strings.NewReplacer("NAME", quote(name), "OWN", quote(own), "PREAMBLE", preamble, "BASE", base).Replace(template)
+func profileText(name, own string, in includes) string {
+	return strings.NewReplacer("NAME", quote(name), "OWN", quote(own), "PREAMBLE", in.preamble, "BASE", in.base).Replace(template)
 }
 
 // quote puts a profile name into the form that the parser reads back as it is.

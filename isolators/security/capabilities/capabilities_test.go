@@ -48,7 +48,10 @@ func prepare(t *testing.T, i *capabilities.Isolator, s containerizer.Security) (
 
 func TestConformance(t *testing.T) {
 	isolatortest.Run(t, isolatortest.Config{
-		New: func(t *testing.T) containerizer.Isolator { return newIsolator(t, capabilities.Options{}) },
+		New: func(t *testing.T) containerizer.Isolator {
+			t.Helper()
+			return newIsolator(t, capabilities.Options{})
+		},
 		Spec: func() *containerizer.Spec {
 			return &containerizer.Spec{Security: containerizer.Security{CapDrop: []string{"chown"}}}
 		},

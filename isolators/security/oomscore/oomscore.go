@@ -37,7 +37,7 @@ type Isolator struct {
 
 // New returns the isolator.
 func New(log *zap.Logger, o Options) *Isolator {
-	return &Isolator{log: log.Named("isolator.oom_score"), clamp: o.Clamp}
+	return &Isolator{log: log, clamp: o.Clamp}
 }
 
 // Name implements [containerizer.Isolator].

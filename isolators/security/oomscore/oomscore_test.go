@@ -23,6 +23,7 @@ func spec(value int) *containerizer.Spec {
 func TestConformance(t *testing.T) {
 	isolatortest.Run(t, isolatortest.Config{
 		New: func(t *testing.T) containerizer.Isolator {
+			t.Helper()
 			return oomscore.New(zaptest.NewLogger(t), oomscore.Options{})
 		},
 		Spec:      func() *containerizer.Spec { return spec(1000) },

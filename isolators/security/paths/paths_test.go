@@ -42,16 +42,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// sysfs makes a tree with processors; throttled has them tell their temperature.
-func sysfs(t *testing.T, possible string, throttled bool) string {
+// sysfs makes a tree with processors, and in the first one dir.
+func sysfs(t *testing.T, possible, dir string) string {
 	t.Helper()
 	root := t.TempDir()
 	cpus := filepath.Join(root, "devices/system/cpu")
-	dir := filepath.Join(cpus, "cpu0")
-	if throttled {
-		dir = filepath.Join(dir, "thermal_throttle")
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(cpus, "cpu0", dir), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if possible != "" {
@@ -72,16 +68,16 @@ func throttle(cpus ...string) []string {
 
 func TestPrepare(t *testing.T) {
 	empty, own := []string{}, []string{"/proc/kcore"}
-	cool := sysfs(t, "0-3\n", false)
+	cool := sysfs(t, "0-3\n", "cache")
 	for name, tc := range map[string]struct {
 		sysfs            string
 		security         containerizer.Security
 		masked, readonly []string
 	}{
 		"default":             {cool, containerizer.Security{}, paths.Masked(), paths.Readonly()},
-		"processors":          {sysfs(t, "0-2,5\n", true), containerizer.Security{}, append(paths.Masked(), throttle("0", "1", "2", "5")...), paths.Readonly()},
-		"processors, damaged": {sysfs(t, "x,0-99999999999,1-,7\n", true), containerizer.Security{}, append(paths.Masked(), throttle("7")...), paths.Readonly()},
-		"processors, unknown": {sysfs(t, "", true), containerizer.Security{}, append(paths.Masked(), throttle("0")...), paths.Readonly()},
+		"processors":          {sysfs(t, "0-2,5\n", "thermal_throttle"), containerizer.Security{}, append(paths.Masked(), throttle("0", "1", "2", "5")...), paths.Readonly()},
+		"processors, damaged": {sysfs(t, "x,0-99999999999,1-,7\n", "thermal_throttle"), containerizer.Security{}, append(paths.Masked(), throttle("7")...), paths.Readonly()},
+		"processors, unknown": {sysfs(t, "", "thermal_throttle"), containerizer.Security{}, append(paths.Masked(), throttle("0")...), paths.Readonly()},
 		"nothing":             {cool, containerizer.Security{MaskedPaths: &empty, ReadonlyPaths: &empty}, nil, nil},
 		"masked replaced":     {cool, containerizer.Security{MaskedPaths: &own}, own, paths.Readonly()},
 		"read-only replaced":  {cool, containerizer.Security{ReadonlyPaths: &own}, paths.Masked(), own},

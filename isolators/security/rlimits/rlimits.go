@@ -16,6 +16,8 @@ import (
 var _ containerizer.Isolator = (*Isolator)(nil)
 
 // names are the limits by number (asm-generic/resource.h).
+//
+//nolint:gochecknoglobals // a constant table
 var names = [...]string{
 	"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC",
 	"RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE",

@@ -36,7 +36,10 @@ var (
 
 func TestConformance(t *testing.T) {
 	isolatortest.Run(t, isolatortest.Config{
-		New:       func(t *testing.T) containerizer.Isolator { return newIsolator(t, core) },
+		New: func(t *testing.T) containerizer.Isolator {
+			t.Helper()
+			return newIsolator(t, core)
+		},
 		Spec:      func() *containerizer.Spec { return spec(nofile) },
 		ChildSpec: func() *containerizer.Spec { return spec() },
 		Refused: map[string]func() *containerizer.Spec{

@@ -28,7 +28,7 @@ func read(path string) (*profile.Seccomp, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read from
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err

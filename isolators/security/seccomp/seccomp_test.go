@@ -21,15 +21,15 @@ import (
 )
 
 // newIsolator returns an isolator that checks with the real compiler.
-func newIsolator(t testing.TB, o seccomp.Options) *seccomp.Isolator {
-	t.Helper()
+func newIsolator(tb testing.TB, o seccomp.Options) *seccomp.Isolator {
+	tb.Helper()
 	o.Check = func(p *specs.LinuxSeccomp) error {
 		_, err := compiler.Compile(p)
 		return err
 	}
 	i, err := seccomp.New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return i
 }
@@ -54,7 +54,10 @@ const small = `{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chmod"],
 
 func TestConformance(t *testing.T) {
 	isolatortest.Run(t, isolatortest.Config{
-		New:       func(t *testing.T) containerizer.Isolator { return newIsolator(t, seccomp.Options{}) },
+		New: func(t *testing.T) containerizer.Isolator {
+			t.Helper()
+			return newIsolator(t, seccomp.Options{})
+		},
 		Spec:      choice("default"),
 		ChildSpec: choice("unconfined"),
 		Refused: map[string]func() *containerizer.Spec{
@@ -93,14 +96,14 @@ func fifo(t *testing.T) string {
 	return path
 }
 
-func prepare(t testing.TB, i *seccomp.Isolator, s containerizer.Security, capabilities ...string) (*specs.LinuxSeccomp, error) {
-	t.Helper()
+func prepare(tb testing.TB, i *seccomp.Isolator, s containerizer.Security, capabilities ...string) (*specs.LinuxSeccomp, error) {
+	tb.Helper()
 	c := &containerizer.Container{
 		ID:     "test",
 		Spec:   &containerizer.Spec{Security: s},
 		Launch: &containerizer.LaunchInfo{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}},
 	}
-	info, err := i.Prepare(t.Context(), c)
+	info, err := i.Prepare(tb.Context(), c)
 	if info == nil || err != nil {
 		return nil, err
 	}

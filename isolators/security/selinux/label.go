@@ -1,7 +1,9 @@
 package selinux
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -129,7 +131,7 @@ func (i *Isolator) contexts() (*pair, error) {
 // readSettings reads a file of NAME = "VALUE" lines; a missing one is empty.
 func readSettings(path string) (map[string]string, error) {
 	data, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {

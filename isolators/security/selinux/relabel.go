@@ -27,6 +27,8 @@ const (
 const xattr = "security.selinux"
 
 // protected are directories of the host that a container's label would break.
+//
+//nolint:gochecknoglobals // a constant table
 var protected = [...]string{
 	"/", "/bin", "/boot", "/dev", "/etc", "/etc/passwd", "/etc/pki", "/etc/shadow", "/home", "/lib", "/lib64", "/media",
 	"/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/log",
@@ -110,7 +112,7 @@ func (i *Isolator) relabelTree(ctx context.Context, root, label string) error {
 // it closes fd.
 func relabelFile(ctx context.Context, fd int, name string, label []byte) error {
 	self := os.NewFile(uintptr(fd), name)
-	defer self.Close()
+	defer self.Close() //nolint:errcheck // a descriptor without data
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -130,7 +132,7 @@ func relabelFile(ctx context.Context, fd int, name string, label []byte) error {
 		return &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	dir := os.NewFile(uintptr(readable), name)
-	defer dir.Close()
+	defer dir.Close() //nolint:errcheck // only read from
 	return relabelEntries(ctx, dir, label)
 }
 

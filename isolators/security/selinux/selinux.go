@@ -44,7 +44,7 @@ func New(log *zap.Logger, dir string, o Options) *Isolator {
 		o.Config = "/etc/selinux"
 	}
 	return &Isolator{
-		log:       log.Named("isolator.selinux"),
+		log:       log,
 		selinuxfs: o.Selinuxfs,
 		config:    o.Config,
 		levels:    levels{dir: dir},
@@ -123,7 +123,7 @@ func (i *Isolator) validate(label label) error {
 	if err != nil {
 		return fmt.Errorf("check SELinux label %q: %w", label, err)
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // selinuxfs answers the write itself
 	if _, err := file.WriteString(label.String()); err != nil {
 		return fmt.Errorf("SELinux label %q is not one of the loaded policy, which needs a module for containers such as container-selinux (%w): %w",
 			label, err, containerizer.ErrInvalid)

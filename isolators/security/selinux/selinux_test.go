@@ -26,14 +26,18 @@ type node struct {
 	selinuxfs, config, dir string
 }
 
-func newNode(t *testing.T, enabled bool) *node {
+func newNode(t *testing.T) *node {
+	t.Helper()
+	n := newPlainNode(t)
+	n.write(filepath.Join(n.selinuxfs, "context"), "")
+	return n
+}
+
+// newPlainNode returns one without SELinux.
+func newPlainNode(t *testing.T) *node {
 	t.Helper()
 	root := t.TempDir()
-	n := &node{t, filepath.Join(root, "selinuxfs"), filepath.Join(root, "etc"), filepath.Join(root, "levels")}
-	if enabled {
-		n.write(filepath.Join(n.selinuxfs, "context"), "")
-	}
-	return n
+	return &node{t, filepath.Join(root, "selinuxfs"), filepath.Join(root, "etc"), filepath.Join(root, "levels")}
 }
 
 func (n *node) write(path, text string) {
@@ -100,7 +104,7 @@ func TestConformance(t *testing.T) {
 		},
 	}
 	t.Run("with SELinux", func(t *testing.T) {
-		n := newNode(t, true)
+		n := newNode(t)
 		isolatortest.Run(t, isolatortest.Config{
 			New:       func(*testing.T) containerizer.Isolator { return n.isolator() },
 			Spec:      spec(),
@@ -110,7 +114,7 @@ func TestConformance(t *testing.T) {
 		})
 	})
 	t.Run("without SELinux", func(t *testing.T) {
-		n := newNode(t, false)
+		n := newPlainNode(t)
 		refused["label"] = spec("type", "container_t")
 		isolatortest.Run(t, isolatortest.Config{
 			New:       func(*testing.T) containerizer.Isolator { return n.isolator() },
@@ -153,7 +157,7 @@ func TestLabels(t *testing.T) {
 		"disabled":         {"", containerizer.Security{SELinux: labels("disable", "")}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newNode(t, true)
+			n := newNode(t)
 			n.write(filepath.Join(n.config, "config"), "SELINUX=enforcing\nSELINUXTYPE=targeted\n")
 			if tc.contexts != "" {
 				n.write(filepath.Join(n.config, "targeted/contexts/lxc_contexts"), tc.contexts)
@@ -177,7 +181,7 @@ func TestLabels(t *testing.T) {
 }
 
 func TestBadPolicyFile(t *testing.T) {
-	n := newNode(t, true)
+	n := newNode(t)
 	n.write(filepath.Join(n.config, "config"), "SELINUXTYPE=targeted\n")
 	n.write(filepath.Join(n.config, "targeted/contexts/lxc_contexts"), "process = \"x\"\n")
 	_, err := n.isolator().Prepare(t.Context(), isolatortest.NewContainer(t, &containerizer.Spec{}).Container)
@@ -189,7 +193,7 @@ func TestBadPolicyFile(t *testing.T) {
 // TestChildSharesLevel checks that the containers of a pod can use each other's
 // files and those of different pods cannot.
 func TestChildSharesLevel(t *testing.T) {
-	n := newNode(t, true)
+	n := newNode(t)
 	parent := isolatortest.NewContainer(t, &containerizer.Spec{})
 	process, mount := prepare(t, n.isolator(), parent.Container)
 	parent.Launch = &containerizer.LaunchInfo{SELinuxLabel: process, SELinuxMountLabel: mount}
@@ -207,7 +211,7 @@ func TestChildSharesLevel(t *testing.T) {
 }
 
 func TestLevelsAreUnique(t *testing.T) {
-	n := newNode(t, true)
+	n := newNode(t)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	seen := map[string]containerizer.ContainerID{}
@@ -236,7 +240,7 @@ func TestLevelsAreUnique(t *testing.T) {
 // TestCleanupLeavesOthers puts the pair of another container into a ledger, as a
 // crash between a failed attempt and its release does.
 func TestCleanupLeavesOthers(t *testing.T) {
-	n := newNode(t, true)
+	n := newNode(t)
 	owner := isolatortest.NewContainer(t, &containerizer.Spec{})
 	prepare(t, n.isolator(), owner.Container)
 	pair := n.reserved(t, owner.ID)[0]
@@ -256,7 +260,7 @@ func TestCleanupLeavesOthers(t *testing.T) {
 }
 
 func TestKernelRefusesLabel(t *testing.T) {
-	n := newNode(t, true)
+	n := newNode(t)
 	if err := os.Remove(filepath.Join(n.selinuxfs, "context")); err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +355,7 @@ func TestRelabel(t *testing.T) {
 				{Type: "tmpfs", Destination: "/data", Source: "tmpfs"},
 				{Type: "bind", Destination: "/data", Source: tree},
 			}
-			prepare(t, newNode(t, true).isolator(), c.Container)
+			prepare(t, newNode(t).isolator(), c.Container)
 			for _, f := range files {
 				if got := labelOf(t, f); got != tc.want {
 					t.Errorf("%s has the label %q, want %q", f, got, tc.want)
@@ -386,7 +390,7 @@ func TestRelabelRefuses(t *testing.T) {
 			c := isolatortest.NewContainer(t, &containerizer.Spec{Mounts: []containerizer.Mount{
 				{Type: tc.kind, Source: tc.source, Destination: "/data", Relabel: "private"},
 			}})
-			if _, err := newNode(t, true).isolator().Prepare(t.Context(), c.Container); !errors.Is(err, tc.class) {
+			if _, err := newNode(t).isolator().Prepare(t.Context(), c.Container); !errors.Is(err, tc.class) {
 				t.Errorf("got %v, want %v", err, tc.class)
 			}
 			if after := labelOf(t, "/etc") + labelOf(t, "/usr"); after != before {
@@ -404,7 +408,7 @@ func TestRelabelStopsWithItsContext(t *testing.T) {
 	c := isolatortest.NewContainer(t, &containerizer.Spec{Mounts: []containerizer.Mount{
 		{Type: containerizer.MountBind, Source: tree, Destination: "/data", Relabel: "private"},
 	}})
-	if _, err := newNode(t, true).isolator().Prepare(ctx, c.Container); !errors.Is(err, context.Canceled) {
+	if _, err := newNode(t).isolator().Prepare(ctx, c.Container); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the context's error", err)
 	}
 	if got := labelOf(t, tree); got != before {
