@@ -44,7 +44,7 @@ func (e *Engine) ready(ctx context.Context) error {
 func (e *Engine) firstUse(ctx context.Context) error {
 	for _, d := range []string{
 		filepath.Join(e.state, containersFolder), filepath.Join(e.state, namesFolder),
-		filepath.Join(e.state, journalFolder), filepath.Join(e.root, recordsFolder),
+		filepath.Join(e.state, journalFolder), filepath.Join(e.state, owedFolder), filepath.Join(e.root, recordsFolder),
 	} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return outOfSpace(err)

@@ -14,6 +14,7 @@
 //	    children/ELEMENT/           the same for a child
 //	STATE/names/NAME                symbolic link to the id
 //	STATE/journal/N                 events of five minutes, one JSON line each
+//	STATE/owed/ID                   the container could not be released; retried
 //	ROOT/records/ID[/children/…]/   record.json and log of what survives a reboot
 //
 // A container appears by one rename, complete and locked, and disappears by one.

@@ -18,7 +18,8 @@ import (
 // releases what the container held but its writable layer and its record, or
 // everything with AutoRemove. It is meant for whoever sees the exit first; calls
 // that come later find nothing to do. ErrFailedPrecondition while it runs; nil
-// for an unknown id.
+// for an unknown id. Because nobody waits for a Reap as a rule, it also retries
+// what other containers owe.
 func (e *Engine) Reap(ctx context.Context, id containerizer.ContainerID) error {
 	if err := e.ready(ctx); err != nil {
 		return err
@@ -26,6 +27,7 @@ func (e *Engine) Reap(ctx context.Context, id containerizer.ContainerID) error {
 	_, _, err := e.do(ctx, id, opReap, "", func(ctx context.Context, op *operation) error {
 		return e.reapOp(ctx, op, nil)
 	})
+	e.payDebts(ctx, debtPause)
 	return err
 }
 

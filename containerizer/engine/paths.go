@@ -18,6 +18,7 @@ const (
 	childrenFolder   = "children"
 	namesFolder      = "names"
 	journalFolder    = "journal"
+	owedFolder       = "owed"
 	recordsFolder    = "records"
 
 	specFile       = "spec.json"

@@ -155,9 +155,7 @@ func (r *recovery) container(ctx context.Context, id containerizer.ContainerID) 
 		return
 	}
 	r.fix(fmt.Sprintf("container %q: %s", id, found), func() error {
-		_, _, err := e.do(ctx, id, opRecover, "", func(ctx context.Context, op *operation) error {
-			return e.recoverOp(ctx, op)
-		})
+		_, _, err := e.do(ctx, id, opRecover, "", e.recoverOp)
 		return err
 	})
 }

@@ -81,6 +81,9 @@ func (e *Engine) destroyHeld(ctx context.Context, op *operation, h *held, l *loa
 			return e.owe(l, err)
 		}
 		e.event(l.id, l.st.Termination, containerizer.EventDestroyed)
+		if len(l.st.Owed) > 0 {
+			e.clearDebt(l.id)
+		}
 		return nil
 	}
 }
@@ -92,10 +95,7 @@ func (e *Engine) owe(l *loaded, err error) error {
 		l.st.Owed = append(l.st.Owed, one.Error())
 	}
 	err = fmt.Errorf("container %q still holds: %w", l.id, err)
-	if serr := e.save(l); serr != nil {
-		return errors.Join(err, serr)
-	}
-	return err
+	return errors.Join(err, e.save(l), e.noteDebt(l.id))
 }
 
 // flatten takes errors.Join apart.
@@ -145,6 +145,9 @@ func (e *Engine) releaseExited(ctx context.Context, op *operation, h *held, l *l
 	}
 	if err := os.Remove(filepath.Join(l.dir, limitationFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return e.owe(l, err)
+	}
+	if len(l.st.Owed) > 0 {
+		e.clearDebt(l.id)
 	}
 	l.st.Released, l.st.Owed = true, nil
 	return e.saveAll(l)

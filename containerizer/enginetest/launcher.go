@@ -260,7 +260,11 @@ func (l *Launcher) Signal(_ context.Context, c *containerizer.Container, sig int
 	if !s.Running || s.PID == 0 {
 		return fmt.Errorf("container %q has no process: %w", c.ID, containerizer.ErrFailedPrecondition)
 	}
-	return unix.Kill(s.PID, unix.Signal(sig))
+	err = unix.Kill(s.PID, unix.Signal(sig))
+	if errors.Is(err, unix.ESRCH) { // it has ended since
+		err = fmt.Errorf("container %q has no process: %w", c.ID, containerizer.ErrFailedPrecondition)
+	}
+	return err
 }
 
 // Reopen implements [containerizer.Launcher].
