@@ -463,3 +463,14 @@ func BenchmarkAddDel(b *testing.B) {
 		})
 	}
 }
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"cniVersion":"1.0.0","name":"x","type":"berth-bridge","bridge":"b0","subnets":["10.0.0.0/24"],"runtimeConfig":{"ips":["10.0.0.2/24"],"mac":"02:00:00:00:00:01","portMappings":[{"hostPort":1,"containerPort":2,"protocol":"tcp"}]}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := &bridge.Plugin{AddressDir: t.TempDir(), Ports: hostport.Open(t.TempDir()), Warn: func(string, error) {}}
+		// CHECK reads the configuration and changes nothing.
+		if err := p.Check(bridge.Request{ContainerID: "a", IfName: "eth0", Config: b}); err == nil {
+			t.Errorf("Check(%q) found a container that never was", b)
+		}
+	})
+}

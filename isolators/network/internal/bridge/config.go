@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/utils"
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/berth-dev/berth/containerizer"
@@ -74,6 +75,9 @@ func parse(stdin []byte) (*Config, error) {
 }
 
 func (c *Config) check() error {
+	if err := utils.ValidateNetworkName(c.Name); err != nil { // it becomes a folder
+		return fmt.Errorf("%q is no name of a network", c.Name)
+	}
 	if c.Bridge == "" || len(c.Bridge) > 15 || strings.ContainsAny(c.Bridge, "/ :\t\n") || c.Bridge == "." || c.Bridge == ".." {
 		return fmt.Errorf("%q is no interface name for \"bridge\"", c.Bridge)
 	}
