@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
+	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
 
 // Set by the linker (Makefile).
@@ -19,6 +20,9 @@ var (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == wiring.UnpackChild {
+		os.Exit(apply.ChildMain(os.Args[2:]))
+	}
 	app := &cli.App{
 		In:  os.Stdin,
 		Out: os.Stdout,

@@ -61,7 +61,7 @@ func (a *App) exec(ctx context.Context, f *execFlags, name string, command []str
 		}
 		return p.Close()
 	}
-	process.StdinOnce = process.Stdin
+	process.StdinOnce = process.Stdin && !process.Terminal
 	if process.Terminal {
 		process.ConsoleSize = a.consoleSize()
 	}

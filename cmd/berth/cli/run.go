@@ -69,7 +69,7 @@ func (a *App) run(ctx context.Context, f *runFlags, image string, command []stri
 		return a.dryRun(ctx, made)
 	}
 	p := &made.spec.Process
-	p.StdinOnce = p.Stdin && o.stdin
+	p.StdinOnce = p.Stdin && o.stdin && !p.Terminal // with a terminal one may detach
 	if err := made.claimID(); err != nil {
 		return err
 	}

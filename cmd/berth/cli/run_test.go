@@ -56,7 +56,7 @@ func TestRunFailures(t *testing.T) {
 		"run -d -a stdout test":             {125, "-d runs in the background, -a attaches"},
 		"run -a foo test":                   {125, `--attach "foo"`},
 		"run -a stdin test":                 {125, "--attach stdin needs -i"},
-		"run -it test":                      {125, "-i and -t together need a terminal"},
+		"run -it test":                      {125, "input to a process with a terminal"},
 		"run -d --log-driver passthrough x": {125, "--log-driver passthrough gives the process"},
 		"run --detach-keys foo test":        {125, `--detach-keys "foo"`},
 		"run --network container:nope test": {125, `no container "nope"`},

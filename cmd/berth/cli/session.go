@@ -46,7 +46,7 @@ func (a *App) newSession(ctx context.Context, o streams) (*session, error) {
 		return nil, err
 	}
 	if o.stdin && o.tty && !terminal.Is(a.In) {
-		return nil, sentencef(containerizer.ErrFailedPrecondition, "-i and -t together need a terminal as input; leave -t out")
+		return nil, sentencef(containerizer.ErrFailedPrecondition, "input to a process with a terminal (-i with -t) has to be a terminal itself")
 	}
 	if o.stdin {
 		s.io.Stdin = a.In

@@ -81,11 +81,6 @@ type Registries struct {
 	// Insecure are "HOST[:PORT]" without TLS or with a certificate that cannot be
 	// verified.
 	Insecure []string `toml:"insecure"`
-	// AuthFile holds credentials in Docker's form; "" looks where Docker and Podman
-	// keep theirs.
-	AuthFile string `toml:"auth_file"`
-	// Mirrors are asked first, by the registry they stand for.
-	Mirrors map[string][]string `toml:"mirrors"`
 }
 
 // Load reads the file at path. One that does not exist is empty, unless required.

@@ -48,8 +48,6 @@ dns = ["1.1.1.1"]
 
 [registries]
 insecure = ["localhost:5000"]
-[registries.mirrors]
-"docker.io" = ["mirror.example"]
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +60,7 @@ insecure = ["localhost:5000"]
 		Containers: config.Containers{Ulimits: []string{"nofile=1024:4096"}, Seccomp: "unconfined", PidsLimit: 4096, StopTimeoutSeconds: &zero},
 		Log:        config.Log{MaxSize: "10m", MaxFiles: 3},
 		Network:    config.Network{PluginDirs: []string{"/opt/cni/bin"}, DNS: []string{"1.1.1.1"}},
-		Registries: config.Registries{Insecure: []string{"localhost:5000"}, Mirrors: map[string][]string{"docker.io": {"mirror.example"}}},
+		Registries: config.Registries{Insecure: []string{"localhost:5000"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)

@@ -2,7 +2,6 @@ package wiring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 	"github.com/berth-dev/berth/containerizer/launcher"
+	"github.com/berth-dev/berth/provisioner"
 )
 
 // Node is this machine. It is used by one command, from one goroutine at a time.
@@ -22,6 +22,7 @@ type Node struct {
 	configPath string
 	log        *zap.Logger
 	engine     *engine.Engine
+	images     *provisioner.Provisioner
 }
 
 // New returns the node that cfg describes. Root and State are set. configPath is
@@ -35,7 +36,11 @@ func (n *Node) Engine(context.Context) (containerizer.Engine, error) {
 	if n.engine != nil {
 		return n.engine, nil
 	}
-	isolators, err := n.isolators(nil)
+	images, err := n.provisioner()
+	if err != nil {
+		return nil, err
+	}
+	isolators, err := n.isolators(images)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +49,7 @@ func (n *Node) Engine(context.Context) (containerizer.Engine, error) {
 		return nil, err
 	}
 	n.engine, err = engine.New(engine.Options{
-		Root: n.cfg.Root, State: n.cfg.State, Launcher: l, Isolators: isolators, Log: n.logger("engine"),
+		Root: n.cfg.Root, State: n.cfg.State, Launcher: l, Provisioner: images, Isolators: isolators, Log: n.logger("engine"),
 	})
 	return n.engine, err
 }
@@ -97,11 +102,6 @@ func (n *Node) monitorPath(self string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("berth-monitor is not installed: looked for %q: %w", candidates, containerizer.ErrFailedPrecondition)
-}
-
-// Images returns the image store.
-func (n *Node) Images(context.Context) (containerizer.Images, error) {
-	return nil, errors.New("images are not wired yet")
 }
 
 // Program returns what a launch would do.
