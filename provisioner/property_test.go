@@ -32,6 +32,7 @@ type mnode struct {
 	h       tar.Header
 	content *string // shared by hard links
 	layer   int
+	used    int // the last layer that names something in it
 	kids    map[string]*mnode
 }
 
@@ -91,6 +92,9 @@ func (m *model) walk(parts []string, create bool) *mnode {
 		}
 		at = append(at, cur)
 		cur = next
+		if create {
+			cur.used = m.layer
+		}
 	}
 	return cur
 }
@@ -136,7 +140,7 @@ func (m *model) hide(dir *mnode, name string) {
 			m.hide(k, "")
 			if k.layer != m.layer { // an unlisted directory does not inherit what is hidden
 				fresh := modelDir(m.layer)
-				fresh.kids = k.kids
+				fresh.kids, fresh.used = k.kids, m.layer
 				dir.kids[n] = fresh
 			}
 			continue
@@ -145,9 +149,10 @@ func (m *model) hide(dir *mnode, name string) {
 	}
 }
 
-// touched says whether the present layer has anything at or below n.
+// touched says whether the present layer has anything at or below n, a whiteout
+// or an opaque marker included.
 func (m *model) touched(n *mnode) bool {
-	if n.layer == m.layer {
+	if n.layer == m.layer || n.used == m.layer {
 		return true
 	}
 	for _, k := range n.kids {
