@@ -258,6 +258,7 @@ func TestForeignABIsCannotEvade(t *testing.T) {
 		"a condition holds without arguments": {deny("socket", specs.LinuxSeccompArg{Index: 0, Value: unix.AF_VSOCK, Op: specs.OpEqualTo}), int80(socketcall32, 1), []string{"99"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got, killed := runScript(t, tc.profile, tc.call)
 			if diff := cmp.Diff(tc.want, got, cmp.Transformer("nil", func(s []string) string { return strings.Join(s, " ") })); diff != "" || killed != tc.killed {
 				t.Errorf("errors (-want +got), signal %v, want %v:\n%s", killed, tc.killed, diff)

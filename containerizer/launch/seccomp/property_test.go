@@ -156,7 +156,7 @@ func probes(r *rand.Rand, goarch string, p *specs.LinuxSeccomp) []call {
 			if audit == archX86_64 && r.IntN(2) == 0 && n != 0xffffffff {
 				c.nr |= x32Bit
 			}
-			for range 4 {
+			for range 2 {
 				for i := range c.args {
 					c.args[i] = pick(r, values)
 				}
