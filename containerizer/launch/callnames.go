@@ -22,6 +22,8 @@ func callName(nr uint32) string {
 		return "fail"
 	case program.OpExpect:
 		return "expect"
+	case program.OpStoreWord:
+		return "store"
 	}
 	for _, c := range callNames {
 		if c.nr == nr {
@@ -41,9 +43,12 @@ var callNames = [...]struct {
 	{unix.SYS_CLOSE_RANGE, "close_range"},
 	{unix.SYS_DUP3, "dup3"},
 	{unix.SYS_EXECVE, "execve"},
+	{unix.SYS_EXECVEAT, "execveat"},
+	{unix.SYS_FACCESSAT2, "faccessat2"},
 	{unix.SYS_FCHDIR, "fchdir"},
 	{unix.SYS_FCHOWN, "fchown"},
 	{unix.SYS_FCHOWNAT, "fchownat"},
+	{unix.SYS_FCNTL, "fcntl"},
 	{unix.SYS_IOCTL, "ioctl"},
 	{unix.SYS_IOPRIO_SET, "ioprio_set"},
 	{unix.SYS_KEYCTL, "keyctl"},

@@ -20,6 +20,9 @@ func Compile(c *Config) (*Program, error) {
 		return nil, err
 	}
 	stdio := k.stdio()
+	if c.Init {
+		k.init = k.input(Input{Kind: InputInit})
+	}
 	ns, err := k.planNamespaces()
 	if err != nil {
 		return nil, err
@@ -76,6 +79,9 @@ func CompileExec(c *Config, joined uint64) (*Program, error) {
 	}
 	k.Clone(0, ns.cgroupDir)
 	k.Staged()
+	if joined&unix.CLONE_NEWTIME != 0 {
+		k.CopyMemory()
+	}
 	k.hostProcess(c.Info)
 	k.Call(unix.SYS_UMASK, 0)
 	k.joinCgroups(ns)
@@ -99,7 +105,7 @@ func CompileExec(c *Config, joined uint64) (*Program, error) {
 // check refuses what cannot be compiled.
 func (k *compiler) check() error {
 	p, info := &k.c.Process, k.c.Info
-	if len(p.Args) == 0 || p.Args[0] == "" {
+	if (len(p.Args) == 0 || p.Args[0] == "") && !k.c.Init {
 		return fmt.Errorf("no command given, neither by the image nor by the user: %w", containerizer.ErrInvalid)
 	}
 	if info.Hooks != nil {

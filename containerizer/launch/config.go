@@ -21,6 +21,9 @@ type Config struct {
 	PivotDir string
 	// Hold makes the process wait before execve.
 	Hold bool
+	// Init runs the process as the command of a mini-init
+	// (containerizer/launch/miniinit); without arguments the init is alone.
+	Init bool
 	// Filter is the compiled seccomp profile, FilterFlags the flags of seccomp(2).
 	// Empty for none.
 	Filter      []byte
@@ -74,6 +77,8 @@ const (
 	InputFile InputKind = "file"
 	// InputNamespace is the namespace file Path.
 	InputNamespace InputKind = "namespace"
+	// InputInit is the executable of the mini-init.
+	InputInit InputKind = "mini-init"
 	// InputPidFD is a pidfd of the process joined by an exec.
 	InputPidFD InputKind = "pidfd"
 )

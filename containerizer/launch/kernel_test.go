@@ -296,6 +296,11 @@ func userNamespace(c *launch.Config) {
 	c.Info.Rootfs.IDMapped = true
 }
 
+func timeNamespace(c *launch.Config) {
+	c.Info.Namespaces = append(c.Info.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+	c.Info.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 86400}}
+}
+
 func TestOverlayRootfs(t *testing.T) {
 	for name, with := range map[string]func(*launch.Config){"host ids": func(*launch.Config) {}, "mapped ids": userNamespace} {
 		t.Run(name, func(t *testing.T) {
@@ -408,8 +413,21 @@ func TestCommandErrors(t *testing.T) {
 	}
 }
 
+func TestInitFindsTheCommand(t *testing.T) {
+	for command, want := range map[string]error{"nonesuch": containerizer.ErrCommandNotFound, "/etc/plain": containerizer.ErrCommandNotExecutable, "true": nil} {
+		c := config(t, command)
+		c.Init = true
+		if err := os.WriteFile(filepath.Join(c.Info.Rootfs.Path, "etc/plain"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := runContainer(t, c); !errors.Is(got.err, want) {
+			t.Errorf("%s: %v, want %v", command, got.err, want)
+		}
+	}
+}
+
 func TestExecJoins(t *testing.T) {
-	for name, with := range map[string]func(*launch.Config){"host ids": func(*launch.Config) {}, "user namespace": userNamespace} {
+	for name, with := range map[string]func(*launch.Config){"host ids": func(*launch.Config) {}, "user namespace": userNamespace, "time namespace": timeNamespace} {
 		t.Run(name, func(t *testing.T) {
 			c := config(t, "sh", "-c", "touch /tmp/ready; sleep 60")
 			with(c)
@@ -427,8 +445,13 @@ func TestExecJoins(t *testing.T) {
 			if len(c.Info.UIDMappings) > 0 {
 				joined |= unix.CLONE_NEWUSER
 			}
-			got := runProgram(t, e, func() (*launch.Program, error) { return launch.CompileExec(e, joined) }, f)
 			want := "box\n0\nCapEff:\t0000000000000401\nNoNewPrivs:\t1\n10\njoined\n"
+			if len(c.Info.TimeOffsets) > 0 {
+				joined |= unix.CLONE_NEWTIME
+				e.Process.Args[2] += "; grep boottime /proc/self/timens_offsets"
+				want += "boottime        86400         0\n"
+			}
+			got := runProgram(t, e, func() (*launch.Program, error) { return launch.CompileExec(e, joined) }, f)
 			if got.err != nil || got.output != want {
 				t.Errorf("exec printed %q, %v, want %q", got.output, got.err, want)
 			}

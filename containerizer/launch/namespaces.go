@@ -79,6 +79,9 @@ func (k *compiler) planNamespaces() (*namespacePlan, error) {
 		default:
 			j := join{k.input(Input{Kind: InputNamespace, Path: n.Path}), flag, fmt.Sprintf("join the %s namespace %q", n.Type, n.Path)}
 			joinsPID = joinsPID || flag == unix.CLONE_NEWPID
+			if flag == unix.CLONE_NEWTIME {
+				k.CopyMemory()
+			}
 			if flag == unix.CLONE_NEWNS {
 				// What is mounted for this process must not be mounted for the other one:
 				// it gets a copy.

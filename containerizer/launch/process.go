@@ -117,6 +117,13 @@ func (k *compiler) session(stdio [3]program.Slot, terminal program.Slot) {
 	k.Call(unix.SYS_FCHDIR, k.cwd)
 }
 
+// The descriptors that are open at execve beside the standard streams, both
+// close-on-exec: the progress socket, and the mini-init if there is one.
+const (
+	progressFD = 3
+	initFD     = 4
+)
+
 // execute ends the program: everything but the standard streams is closed, signals
 // are let in, and the command is looked for along PATH.
 func (k *compiler) execute() {
@@ -127,20 +134,61 @@ func (k *compiler) execute() {
 		k.hold()
 	}
 	k.step("close all descriptors")
-	const progress = 3
-	k.Call(unix.SYS_DUP3, program.Progress, progress, unix.O_CLOEXEC).Accept(0, unix.EINVAL)
-	k.Call(unix.SYS_CLOSE_RANGE, progress+1, uint64(^uint32(0)), 0)
+	k.closeAll()
 	k.filterBeforeCapabilities()
 	k.capabilities()
 	k.filterAfterCapabilities()
 	k.step("let signals in")
 	k.Call(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, k.Words(0), 0, 8)
 	k.exec = k.Len()
+	if k.init != 0 {
+		k.executeInit()
+		return
+	}
 	argv, envp := k.Strings(p.Args), k.Strings(p.Env)
 	for _, candidate := range candidates(p.Args[0], p.Env) {
 		k.Call(unix.SYS_EXECVE, k.Text(candidate), argv, envp).With(program.FlagNote).Accept(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES)
 	}
 	k.Call(program.OpFail, int(unix.ENOENT))
+}
+
+// closeAll closes everything but the descriptors 0 to initFD. Both sources are
+// duplicated to high numbers first, since each may be where the other goes.
+func (k *compiler) closeAll() {
+	const aside = 10
+	progress := k.NewSlot()
+	k.Call(unix.SYS_FCNTL, program.Progress, unix.F_DUPFD_CLOEXEC, aside).To(progress)
+	last := progressFD
+	if k.init != 0 {
+		file := k.NewSlot()
+		k.Call(unix.SYS_FCNTL, k.init, unix.F_DUPFD_CLOEXEC, aside).To(file)
+		k.Call(unix.SYS_DUP3, file, initFD, unix.O_CLOEXEC)
+		last = initFD
+	}
+	k.Call(unix.SYS_DUP3, progress, progressFD, unix.O_CLOEXEC)
+	k.Call(unix.SYS_CLOSE_RANGE, last+1, uint64(^uint32(0)), 0)
+}
+
+// executeInit looks the command up, so that a missing one fails the launch, and
+// executes the mini-init with it.
+func (k *compiler) executeInit() {
+	p := &k.c.Process
+	argv := k.Strings([]string{initName})
+	if len(p.Args) > 0 {
+		argv = k.Strings(append([]string{initName, ""}, p.Args...))
+		var found []program.Branch
+		for _, candidate := range candidates(p.Args[0], p.Env) {
+			path := k.Text(candidate)
+			k.Call(unix.SYS_FACCESSAT2, atFDCWD, path, unix.X_OK, unix.AT_EACCESS).With(program.FlagNote).Accept(2, unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+			k.Call(program.OpStoreWord, argv+8, path)
+			found = append(found, k.Jump())
+		}
+		k.Call(program.OpFail, int(unix.ENOENT))
+		for _, f := range found {
+			k.Land(f)
+		}
+	}
+	k.Call(unix.SYS_EXECVEAT, initFD, k.Text(""), argv, k.Strings(p.Env), unix.AT_EMPTY_PATH)
 }
 
 // candidates are the paths at which a command may be (execvp(3)).

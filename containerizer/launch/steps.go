@@ -25,6 +25,9 @@ type Program struct {
 	args []string
 }
 
+// initName is what the mini-init is called, in its argv[0] and in messages.
+const initName = "berth-init"
+
 type step struct {
 	op   int
 	what string
@@ -38,6 +41,7 @@ type compiler struct {
 	steps    []step
 	hostProc program.Slot // the host's /proc, 0 when not needed
 	cwd      program.Slot // the working directory
+	init     program.Slot // the mini-init, 0 without
 	sets     *capabilitySets
 	exec     int
 }
@@ -59,7 +63,7 @@ func (k *compiler) finish() (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", containerizer.ErrInvalid, err)
 	}
-	return &Program{Block: block, Inputs: k.inputs, steps: k.steps, exec: k.exec, args: k.c.Process.Args}, nil
+	return &Program{Block: block, Inputs: k.inputs, steps: k.steps, exec: k.exec, args: append(k.c.Process.Args[:len(k.c.Process.Args):len(k.c.Process.Args)], initName)}, nil
 }
 
 // Explain turns a failed operation into an error that says what was tried.

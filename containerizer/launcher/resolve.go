@@ -32,6 +32,7 @@ func (l *Launcher) resolve(c *containerizer.Container, info *containerizer.Launc
 	cfg := &launch.Config{
 		ID:       c.ID,
 		Info:     info,
+		Init:     p.Init,
 		PivotDir: c.Dir,
 		IsDir:    isDir,
 		LastCap:  lastCap,

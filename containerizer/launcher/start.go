@@ -235,9 +235,6 @@ func (b *built) stdio(request *client.LaunchRequest, p *containerizer.Process, l
 	case p.Stdin:
 		request.Stdin = wire.StdinOpen
 	}
-	if p.ConsoleSize != nil {
-		request.Size = containerizer.Size{Columns: uint16(p.ConsoleSize.Width), Rows: uint16(p.ConsoleSize.Height)}
-	}
 	return nil
 }
 

@@ -59,6 +59,8 @@ func open(in launch.Input, o *Options) (*os.File, error) {
 		return o.Rootfs, nil
 	case launch.InputPidFD:
 		return o.PidFD, nil
+	case launch.InputInit:
+		return openInit()
 	case launch.InputTree:
 		return openTree(in, o)
 	case launch.InputDir:

@@ -19,6 +19,8 @@ type Child struct {
 
 	image  *Image
 	socket int
+	// borrowed says that this process has the child's OOM score for the time being.
+	borrowed bool
 }
 
 // Progress is how far a program has come.
@@ -75,15 +77,12 @@ func (c *Child) Progress() (Progress, program.Failure) {
 // which execve and exit both do.
 func (c *Child) outcome() (Progress, program.Failure) {
 	h := c.image.header
+	c.returnScore()
 	if h.Failed != 0 {
 		return ProgressFailed, program.Failure{Op: h.Failed - 1, Errno: syscall.Errno(h.Errno)}
 	}
 	if !c.image.executes(h.Current) {
 		return ProgressFailed, program.Failure{Op: KilledOp, Errno: syscall.ESRCH}
-	}
-	if h.HasOOMScoreAdj != 0 {
-		// Another child cloned meanwhile has changed it for this one too, until execve.
-		_, _ = swapOOMScoreAdj("/proc/"+itoa(c.PID)+"/oom_score_adj", int(h.OOMScoreAdj))
 	}
 	return ProgressRunning, program.Failure{}
 }
@@ -104,6 +103,7 @@ func (c *Child) Release() error {
 
 // Close closes the descriptors of c, except Pty. The process is left alone.
 func (c *Child) Close() error {
+	c.returnScore()
 	for _, fd := range []*int{&c.socket, &c.PidFD} {
 		if *fd >= 0 {
 			syscall.Close(*fd)

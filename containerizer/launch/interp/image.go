@@ -50,7 +50,7 @@ func LoadBlock(p []byte) (*Image, error) {
 	if len(p) < program.HeaderSize || len(p) > program.MaxSize {
 		return nil, program.CheckError("size out of range")
 	}
-	block, err := mmap(-1, len(p), syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_POPULATE)
+	block, err := mmap(-1, len(p), syscall.MAP_SHARED|syscall.MAP_ANON|syscall.MAP_POPULATE)
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,8 @@ func run(h *program.Header, pc uintptr) {
 			continue
 		case program.OpStore:
 			*word(&a0) = uint32(a1)
+		case program.OpStoreWord:
+			*(*uintptr)(unsafe.Pointer(word(&a0))) = a1
 		case program.OpExpect:
 			if *word(&a0) != uint32(a1) {
 				e = a2

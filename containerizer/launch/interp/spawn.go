@@ -47,22 +47,23 @@ func (e *StageError) Error() string { return "launch program: " + e.Errno.Error(
 func (c *Child) start(h *program.Header, fds []int) error {
 	pidfd := int32(-1)
 	args := cloneArgs{
-		flags:      h.CloneFlags | cloneVM | clonePidfd | cloneClearSighand,
+		flags:      h.CloneFlags | clonePidfd | cloneClearSighand,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&pidfd))),
 		exitSignal: uint64(syscall.SIGCHLD),
 		stack:      h.Stack - stackSize,
 		stackSize:  stackSize,
+	}
+	if h.Copy == 0 {
+		args.flags |= cloneVM
 	}
 	if h.CgroupSlot != program.None {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(fds[h.CgroupSlot-1])
 	}
 	if h.HasOOMScoreAdj != 0 {
-		own, err := swapOOMScoreAdj("/proc/self/oom_score_adj", int(h.OOMScoreAdj))
-		if err != nil {
+		if err := c.borrowScore(int(h.OOMScoreAdj)); err != nil {
 			return &StageError{program.Failure{Op: OOMScoreOp, Errno: err.(syscall.Errno)}}
 		}
-		defer func() { _, _ = swapOOMScoreAdj("/proc/self/oom_score_adj", own) }()
 	}
 	pid, errno := cloneBlocked(&args, h)
 	if errno != 0 {
@@ -187,27 +188,6 @@ func (c *Child) raiseLimits(h *program.Header) error {
 	return nil
 }
 
-// swapOOMScoreAdj sets an OOM score adjustment and returns the one before. It is
-// set around the clone and not by the child: the kernel gives all processes that
-// share memory the same one (fs/proc/base.c, __set_oom_adj).
-func swapOOMScoreAdj(path string, score int) (before int, err error) {
-	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer syscall.Close(fd)
-	var buf [16]byte
-	n, err := syscall.Read(fd, buf[:])
-	if err != nil {
-		return 0, err
-	}
-	before = atoi(buf[:n])
-	if before != score {
-		_, err = syscall.Write(fd, []byte(itoa(score)))
-	}
-	return before, err
-}
-
 // kill ends the child and reaps it.
 func (c *Child) kill() {
 	syscall.Syscall6(sysPidfdSendSignal, uintptr(c.PidFD), uintptr(syscall.SIGKILL), 0, 0, 0, 0)
@@ -217,42 +197,4 @@ func (c *Child) kill() {
 			return
 		}
 	}
-}
-
-func itoa(n int) string {
-	var b [20]byte
-	i, negative := len(b), n < 0
-	if negative {
-		n = -n
-	}
-	for {
-		i--
-		b[i] = byte('0' + n%10)
-		if n /= 10; n == 0 {
-			break
-		}
-	}
-	if negative {
-		i--
-		b[i] = '-'
-	}
-	return string(b[i:])
-}
-
-// atoi reads a decimal number up to the first other byte.
-func atoi(p []byte) int {
-	n, negative := 0, len(p) > 0 && p[0] == '-'
-	if negative {
-		p = p[1:]
-	}
-	for _, d := range p {
-		if d < '0' || d > '9' {
-			break
-		}
-		n = n*10 + int(d-'0')
-	}
-	if negative {
-		return -n
-	}
-	return n
 }

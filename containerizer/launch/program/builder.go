@@ -183,6 +183,9 @@ func (b *Builder) Clone(flags uint64, cgroup Slot) {
 // Staged says that the program uses OpSpawn.
 func (b *Builder) Staged() { b.header.Staged = 1 }
 
+// CopyMemory gives the process a copy of its parent's memory.
+func (b *Builder) CopyMemory() { b.header.Copy = 1 }
+
 // IDMaps sets the id maps of the process's user namespace.
 func (b *Builder) IDMaps(uids, gids string) {
 	b.header.UIDMap = Span{uint32(b.Text(uids)), uint32(len(uids))}

@@ -91,6 +91,10 @@ func (c *checker) op(i int, o *Op) error {
 		if o.Ptr&1 == 0 || o.Args[0]%4 != 0 || !c.inside(o.Args[0], 4) {
 			return CheckError("word outside the data")
 		}
+	case OpStoreWord:
+		if o.Ptr&1 == 0 || o.Args[0]%8 != 0 || !c.inside(o.Args[0], 8) {
+			return CheckError("word outside the data")
+		}
 	case OpSpawn:
 		if c.h.Staged == 0 {
 			return CheckError("spawn in a program of one stage")

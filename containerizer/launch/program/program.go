@@ -39,10 +39,13 @@ type Header struct {
 	UIDMap, GIDMap Span
 	// Staged says that the first process makes a second one by OpSpawn, and exits.
 	Staged uint32
+	// Copy gives the process a copy of its parent's memory instead of sharing it. It
+	// costs a millisecond or more, and only joining a time namespace needs it: the
+	// kernel wants memory that nobody shares (setns(2)).
+	Copy uint32
 	// HasOOMScoreAdj says that the process is made with OOMScoreAdj (proc(5)).
 	HasOOMScoreAdj uint32
 	OOMScoreAdj    int32
-	_              uint32
 	// Rlimits are limits that the parent sets before it lets the process go on after
 	// the id maps: triples of 64-bit numbers, resource, soft and hard limit.
 	Rlimits Span
@@ -108,6 +111,8 @@ const (
 	// OpExpect fails with the errno Args[2] unless the low 32 bits at the address
 	// Args[0] equal Args[1].
 	OpExpect
+	// OpStoreWord writes Args[1] to the address Args[0].
+	OpStoreWord
 )
 
 // Sizes of the parts of an encoded program.

@@ -1,0 +1,3 @@
+package miniinit
+
+const machine = 183 // EM_AARCH64
