@@ -122,11 +122,19 @@ func (m *newContainer) undo(err error) error {
 }
 
 // launch starts the container. When its command cannot be executed the container
-// stays for a look, unless it is to be removed.
-func (m *newContainer) launch(ctx context.Context, o containerizer.LaunchOptions) (s containerizer.Session, err error) {
-	err = m.withImage(ctx, func() error {
+// stays for a look, unless it is to be removed. client is nil without one.
+func (m *newContainer) launch(
+	ctx context.Context, o containerizer.LaunchOptions, client *session,
+) (s containerizer.Session, err error) {
+	start := func() error {
 		s, err = m.engine.Launch(ctx, m.id, m.spec, o)
 		return err
+	}
+	err = m.withImage(ctx, func() error {
+		if client == nil {
+			return start()
+		}
+		return client.launching(start)
 	})
 	if err == nil {
 		return s, nil

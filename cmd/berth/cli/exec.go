@@ -72,7 +72,11 @@ func (a *App) exec(ctx context.Context, f *execFlags, name string, command []str
 	if err != nil {
 		return err
 	}
-	p, err := engine.Exec(ctx, id, process, &s.io)
+	var p containerizer.ExecProcess
+	err = s.launching(func() error {
+		p, err = engine.Exec(ctx, id, process, &s.io)
+		return err
+	})
 	if err != nil {
 		return err
 	}

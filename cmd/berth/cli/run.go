@@ -128,7 +128,7 @@ func (a *App) dryRun(ctx context.Context, m *newContainer) error {
 }
 
 func (a *App) runDetached(ctx context.Context, m *newContainer) error {
-	if _, err := m.launch(ctx, containerizer.LaunchOptions{}); err != nil {
+	if _, err := m.launch(ctx, containerizer.LaunchOptions{}, nil); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(a.Out, m.id)
@@ -149,7 +149,7 @@ func (a *App) runForeground(ctx context.Context, m *newContainer, o streams) err
 			return m.undo(err)
 		}
 	}
-	session, err := m.launch(ctx, containerizer.LaunchOptions{Attach: io})
+	session, err := m.launch(ctx, containerizer.LaunchOptions{Attach: io}, s)
 	if err != nil {
 		return err
 	}

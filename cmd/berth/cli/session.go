@@ -36,9 +36,11 @@ type session struct {
 	io   containerizer.IO
 	left chan struct{} // closed once the detach keys are typed
 	end  context.CancelFunc
+	// restore brings the terminal back to what it was; nil when it still is that.
+	restore func()
 }
 
-// newSession prepares the streams. The terminal is left as it is until follow.
+// newSession prepares the streams. The terminal is left as it is until launching.
 func (a *App) newSession(ctx context.Context, o streams) (*session, error) {
 	s := &session{app: a, o: o, left: make(chan struct{})}
 	keys, err := terminal.ParseDetachKeys(o.detachKeys)
@@ -93,6 +95,31 @@ func (a *App) consoleSize() *specs.Box {
 	return &specs.Box{Width: uint(s.Columns), Height: uint(s.Rows)}
 }
 
+// launching runs start, which makes the process, with the terminal ready for the
+// first byte of its output.
+func (s *session) launching(start func() error) error {
+	if s.o.stdin && s.o.tty {
+		restore, err := terminal.Expect(s.app.In)
+		if err != nil {
+			return err
+		}
+		s.restore = restore
+	}
+	err := start()
+	if err != nil {
+		s.reset()
+	}
+	return err
+}
+
+// reset brings the terminal back.
+func (s *session) reset() {
+	if s.restore != nil {
+		s.restore()
+		s.restore = nil
+	}
+}
+
 // target is a process as a session sees it.
 type target struct {
 	session containerizer.Session // nil when nothing is pumped
@@ -104,12 +131,15 @@ type target struct {
 // leaves (errDetached).
 func (s *session) follow(ctx context.Context, t target) (*containerizer.Termination, error) {
 	defer s.end()
+	defer s.reset()
 	if s.o.stdin && s.o.tty {
 		restore, err := terminal.Raw(s.app.In)
 		if err != nil {
-			return nil, fmt.Errorf("raw mode of the terminal: %w", err)
+			return nil, err
 		}
-		defer restore()
+		if s.restore == nil {
+			s.restore = restore
+		}
 	}
 	if s.o.sigProxy && !s.o.tty {
 		ctx = context.WithoutCancel(ctx) // signals are the process's now

@@ -64,7 +64,11 @@ func (a *App) startAttached(ctx context.Context, f *startFlags, name string) err
 	if err != nil {
 		return err
 	}
-	session, err := engine.Start(ctx, status.ID, containerizer.LaunchOptions{Attach: &s.io})
+	var session containerizer.Session
+	err = s.launching(func() error {
+		session, err = engine.Start(ctx, status.ID, containerizer.LaunchOptions{Attach: &s.io})
+		return err
+	})
 	if err != nil {
 		return err
 	}

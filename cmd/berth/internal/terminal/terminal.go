@@ -2,12 +2,14 @@ package terminal
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"sync"
 	"syscall"
 
 	"github.com/berth-dev/berth/containerizer"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -16,13 +18,32 @@ func Is(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 
 // Raw puts the terminal into raw mode: keys go to the container untouched.
 // restore brings it back; it may be called several times.
-func Raw(f *os.File) (restore func(), err error) {
+func Raw(f *os.File) (restore func(), err error) { return raw(f, false) }
+
+// Expect is Raw for the moment before a container runs: its output is shown as it
+// comes already, and the keys that interrupt still interrupt.
+func Expect(f *os.File) (restore func(), err error) { return raw(f, true) }
+
+func raw(f *os.File, interruptible bool) (restore func(), err error) {
 	fd := int(f.Fd())
 	old, err := term.MakeRaw(fd)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("raw mode of the terminal: %w", err)
 	}
-	return sync.OnceFunc(func() { _ = term.Restore(fd, old) }), nil // nothing else can be done
+	restore = sync.OnceFunc(func() { _ = term.Restore(fd, old) }) // nothing else can be done
+	if !interruptible {
+		return restore, nil
+	}
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err == nil {
+		t.Lflag |= unix.ISIG
+		err = unix.IoctlSetTermios(fd, unix.TCSETS, t)
+	}
+	if err != nil {
+		restore()
+		return nil, fmt.Errorf("mode of the terminal: %w", err)
+	}
+	return restore, nil
 }
 
 // Size is the size of f, the zero value when it cannot be told.
