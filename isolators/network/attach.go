@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -88,9 +89,7 @@ func newAttachment(list *libcni.NetworkConfigList, w containerizer.NetworkAttach
 	for k, v := range w.Args {
 		a.Args = append(a.Args, [2]string{k, v})
 	}
-	for k, v := range w.Capability {
-		a.Capabilities[k] = v
-	}
+	maps.Copy(a.Capabilities, w.Capability)
 	if len(w.IPs) > 0 {
 		a.Capabilities["ips"] = w.IPs
 		if !takes(list, "ips") {

@@ -2,13 +2,16 @@ package network
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -58,25 +61,34 @@ func compareConfigs(a, b string) int {
 }
 
 func readConfig(file string) (*libcni.NetworkConfigList, error) {
-	if filepath.Ext(file) == ".conflist" {
-		list, err := libcni.NetworkConfFromFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("read network configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
-		}
-		return list, nil
-	}
-	conf, err := libcni.ConfFromFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read network configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
-	}
-	if conf.Network.Type == "" {
-		return nil, fmt.Errorf("read network configuration %q: no plug-in type: %w", file, containerizer.ErrInvalid)
-	}
-	list, err := libcni.ConfListFromConf(conf)
+	list, err := loadConfig(file)
 	if err != nil {
 		return nil, fmt.Errorf("read network configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
 	}
 	return list, nil
+}
+
+// loadConfig reads a list, or a single configuration as a list of one.
+func loadConfig(file string) (*libcni.NetworkConfigList, error) {
+	if filepath.Ext(file) == ".conflist" {
+		return libcni.NetworkConfFromFile(file)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var single types.PluginConf
+	if err := json.Unmarshal(b, &single); err != nil {
+		return nil, err
+	}
+	if single.Type == "" {
+		return nil, errors.New("no plug-in type")
+	}
+	list, err := json.Marshal(map[string]any{"cniVersion": single.CNIVersion, "name": single.Name, "plugins": []json.RawMessage{b}})
+	if err != nil {
+		return nil, err
+	}
+	return libcni.NetworkConfFromBytes(list)
 }
 
 // takes says whether a plug-in of list takes a capability.

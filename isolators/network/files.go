@@ -99,26 +99,9 @@ const sharedLink = "shared"
 
 // writeFiles writes the files that belong to c.
 func (i *Isolator) writeFiles(c *containerizer.Container, m, uts mode) error {
-	content := map[string]string{}
-	n := &c.Spec.Network
-	if m.kind != kindShared {
-		if !n.NoHosts {
-			content[fileHosts] = i.hosts(c, m, nil)
-		}
-		if !n.NoResolvConf {
-			resolv, err := i.resolvConf(c, m, nil)
-			if err != nil {
-				return err
-			}
-			content[fileResolvConf] = resolv
-		}
-	}
-	if uts.kind != kindShared && !n.NoHostname {
-		name := i.hostname(c, m)
-		if uts.kind == kindHost {
-			name = hostName()
-		}
-		content[fileHostname] = name + "\n"
+	content, err := i.content(c, m, uts)
+	if err != nil {
+		return err
 	}
 	joins := m.kind == kindShared && !c.ID.HasAncestor(m.owner)
 	if len(content) == 0 && !joins {
@@ -142,6 +125,30 @@ func (i *Isolator) writeFiles(c *containerizer.Container, m, uts mode) error {
 		}
 	}
 	return nil
+}
+
+// content is what c's own files hold, by their names.
+func (i *Isolator) content(c *containerizer.Container, m, uts mode) (map[string]string, error) {
+	content := map[string]string{}
+	n := &c.Spec.Network
+	if m.kind != kindShared && !n.NoHosts {
+		content[fileHosts] = i.hosts(c, m, nil)
+	}
+	if m.kind != kindShared && !n.NoResolvConf {
+		resolv, err := i.resolvConf(c, m, nil)
+		if err != nil {
+			return nil, err
+		}
+		content[fileResolvConf] = resolv
+	}
+	if uts.kind != kindShared && !n.NoHostname {
+		name := i.hostname(c, m)
+		if uts.kind == kindHost {
+			name = hostName()
+		}
+		content[fileHostname] = name + "\n"
+	}
+	return content, nil
 }
 
 // writeFile writes in place: the file may be mounted in the container already. It

@@ -41,8 +41,12 @@ func FuzzParseResolver(f *testing.F) {
 
 func TestSplitHost(t *testing.T) {
 	for _, c := range []struct{ in, name, addr string }{
-		{"db:192.0.2.1", "db", "192.0.2.1"}, {"db=192.0.2.1", "db", "192.0.2.1"}, {"db:fd00::1", "db", "fd00::1"},
-		{"db:[fd00::1]", "db", "fd00::1"}, {"db=[fd00::1]", "db", "fd00::1"}, {"h:host-gateway", "h", hostGateway},
+		{"db:192.0.2.1", "db", "192.0.2.1"},
+		{"db=192.0.2.1", "db", "192.0.2.1"},
+		{"db:fd00::1", "db", "fd00::1"},
+		{"db:[fd00::1]", "db", "fd00::1"},
+		{"db=[fd00::1]", "db", "fd00::1"},
+		{"h:host-gateway", "h", hostGateway},
 	} {
 		if name, addr, err := splitHost(c.in); name != c.name || addr != c.addr || err != nil {
 			t.Errorf("splitHost(%q) = %q, %q, %v", c.in, name, addr, err)

@@ -87,6 +87,11 @@ func (i *Isolator) defaultSubnets() []netip.Prefix {
 // noLedger stands for the ledger of a container that is gone.
 type noLedger struct{}
 
+// Acquire implements containerizer.Ledger.
 func (noLedger) Acquire(string, string) error { return nil }
+
+// Release implements containerizer.Ledger.
 func (noLedger) Release(string, string) error { return nil }
-func (noLedger) Held(string) []string         { return nil }
+
+// Held implements containerizer.Ledger.
+func (noLedger) Held(string) []string { return nil }

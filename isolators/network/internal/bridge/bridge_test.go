@@ -54,13 +54,13 @@ func newHost(t *testing.T) *host {
 	return h
 }
 
-func (h *host) request(t testing.TB, id string, ns *nettest.Namespace, ports ...bridge.PortMapping) bridge.Request {
-	t.Helper()
+func (h *host) request(tb testing.TB, id string, ns *nettest.Namespace, ports ...bridge.PortMapping) bridge.Request {
+	tb.Helper()
 	c := h.config
 	c.Runtime.PortMappings = ports
 	b, err := json.Marshal(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r := bridge.Request{ContainerID: id, IfName: "eth0", Config: b}
 	if ns != nil {

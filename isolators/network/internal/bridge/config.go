@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -81,8 +82,21 @@ func (c *Config) check() error {
 	if c.Bridge == "" || len(c.Bridge) > 15 || strings.ContainsAny(c.Bridge, "/ :\t\n") || c.Bridge == "." || c.Bridge == ".." {
 		return fmt.Errorf("%q is no interface name for \"bridge\"", c.Bridge)
 	}
+	if c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535) {
+		return fmt.Errorf("\"mtu\" is %d", c.MTU)
+	}
+	if _, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.4.0"); err != nil {
+		return fmt.Errorf("\"cniVersion\": %w", err)
+	}
+	if err := c.checkSubnets(); err != nil {
+		return err
+	}
+	return c.Runtime.check()
+}
+
+func (c *Config) checkSubnets() error {
 	if len(c.Subnets) == 0 {
-		return fmt.Errorf("\"subnets\" is empty")
+		return errors.New("\"subnets\" is empty")
 	}
 	families := map[bool]bool{}
 	for _, s := range c.Subnets {
@@ -94,21 +108,20 @@ func (c *Config) check() error {
 		}
 		families[s.Addr().Is4()] = true
 	}
-	if c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535) {
-		return fmt.Errorf("\"mtu\" is %d", c.MTU)
-	}
-	for _, ip := range c.Runtime.IPs {
+	return nil
+}
+
+func (r *RuntimeConfig) check() error {
+	for _, ip := range r.IPs {
 		if _, err := parseAddress(ip); err != nil {
 			return err
 		}
 	}
-	if c.Runtime.MAC != "" {
-		if mac, err := net.ParseMAC(c.Runtime.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
-			return fmt.Errorf("%q is no hardware address of one interface", c.Runtime.MAC)
-		}
+	if r.MAC == "" {
+		return nil
 	}
-	if _, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.4.0"); err != nil {
-		return fmt.Errorf("\"cniVersion\": %w", err)
+	if mac, err := net.ParseMAC(r.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+		return fmt.Errorf("%q is no hardware address of one interface", r.MAC)
 	}
 	return nil
 }

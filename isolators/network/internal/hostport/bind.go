@@ -59,6 +59,32 @@ func bind(protocol containerizer.Protocol, addr netip.Addr, port uint16) (uint16
 	if addr.Is4() {
 		family, sa = syscall.AF_INET, &syscall.SockaddrInet4{Port: int(port), Addr: addr.As4()}
 	}
+	fd, err := socket(family, protocol)
+	if errors.Is(err, syscall.EPROTONOSUPPORT) && protocol == containerizer.ProtocolSCTP {
+		if port != 0 {
+			return port, nil // without SCTP nobody listens
+		}
+		fd, err = socket(family, containerizer.ProtocolTCP) // tells a free number as well
+	}
+	if errors.Is(err, syscall.EAFNOSUPPORT) {
+		return port, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = syscall.Close(fd) }() // nothing was sent
+	if err := syscall.Bind(fd, sa); err != nil {
+		if family == syscall.AF_INET6 && errors.Is(err, syscall.EADDRNOTAVAIL) && addr.IsUnspecified() {
+			return port, nil // IPv6 is disabled
+		}
+		return 0, fmt.Errorf("bind %s: %w", netip.AddrPortFrom(addr, port), err)
+	}
+	return boundPort(fd)
+}
+
+// socket opens one for listening: of one family only, and beside connections in
+// TIME_WAIT, which are no listeners.
+func socket(family int, protocol containerizer.Protocol) (int, error) {
 	kind, proto := syscall.SOCK_STREAM, syscall.IPPROTO_TCP
 	switch protocol {
 	case containerizer.ProtocolUDP:
@@ -68,35 +94,22 @@ func bind(protocol containerizer.Protocol, addr netip.Addr, port uint16) (uint16
 	case containerizer.ProtocolTCP:
 	}
 	fd, err := syscall.Socket(family, kind|syscall.SOCK_CLOEXEC, proto)
-	if err != nil && protocol == containerizer.ProtocolSCTP { // no SCTP on the host, so no listener: TCP tells a port as well
-		fd, err = syscall.Socket(family, kind|syscall.SOCK_CLOEXEC, syscall.IPPROTO_TCP)
-		if port != 0 && err == nil {
-			return port, syscall.Close(fd)
-		}
+	if err != nil {
+		return -1, fmt.Errorf("open a socket: %w", err)
 	}
-	if errors.Is(err, syscall.EAFNOSUPPORT) {
-		return port, nil
+	if family == syscall.AF_INET6 {
+		err = syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, 1)
+	}
+	if kind == syscall.SOCK_STREAM && err == nil {
+		err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("open a socket: %w", err)
+		return -1, errors.Join(fmt.Errorf("set a socket option: %w", err), syscall.Close(fd))
 	}
-	defer func() { _ = syscall.Close(fd) }() // nothing was sent
-	if family == syscall.AF_INET6 {
-		if err := syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, 1); err != nil {
-			return 0, fmt.Errorf("set IPV6_V6ONLY: %w", err)
-		}
-	}
-	if kind == syscall.SOCK_STREAM { // connections in TIME_WAIT are no listeners
-		if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
-			return 0, fmt.Errorf("set SO_REUSEADDR: %w", err)
-		}
-	}
-	if err := syscall.Bind(fd, sa); err != nil {
-		if family == syscall.AF_INET6 && errors.Is(err, syscall.EADDRNOTAVAIL) && addr.IsUnspecified() {
-			return port, nil // IPv6 is disabled
-		}
-		return 0, fmt.Errorf("bind %s: %w", netip.AddrPortFrom(addr, port), err)
-	}
+	return fd, nil
+}
+
+func boundPort(fd int) (uint16, error) {
 	bound, err := syscall.Getsockname(fd)
 	if err != nil {
 		return 0, fmt.Errorf("read the chosen port: %w", err)
@@ -107,5 +120,5 @@ func bind(protocol containerizer.Protocol, addr netip.Addr, port uint16) (uint16
 	case *syscall.SockaddrInet6:
 		return uint16(b.Port), nil
 	}
-	return port, nil
+	return 0, fmt.Errorf("read the chosen port: address of type %T", bound)
 }

@@ -158,7 +158,7 @@ func (r *Registry) Get(name string) (Reservation, bool, error) {
 }
 
 // Release frees the port called name if owner has it.
-func (r *Registry) Release(owner string, name string) error {
+func (r *Registry) Release(owner, name string) error {
 	e, found, err := r.Get(name)
 	if errors.Is(err, containerizer.ErrDataCorrupt) {
 		found, e.Owner, err = true, owner, nil // nobody else can claim it

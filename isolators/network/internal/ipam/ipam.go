@@ -44,7 +44,7 @@ func Gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Nex
 // stays reserved. Errors: ErrInvalid for a want that no subnet can give,
 // ErrAlreadyExists for one in use, ErrResourceExhausted for a full subnet.
 func (s *Store) Reserve(owner Owner, subnets []netip.Prefix, want []netip.Addr) (addrs []netip.Addr, err error) {
-	unlock, err := s.lock(true)
+	unlock, err := s.lockOrMake()
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +171,11 @@ func (s *Store) path(addr netip.Addr) string { return filepath.Join(s.dir, addr.
 // Release gives up every address of owner. Hints are tried first; the whole
 // store is searched only when none of them is owner's.
 func (s *Store) Release(owner Owner, hints ...netip.Addr) error {
-	unlock, err := s.lock(false)
-	if err != nil || unlock == nil {
+	unlock, err := s.lock(os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nobody ever had an address
+	}
+	if err != nil {
 		return err
 	}
 	defer unlock()
@@ -238,23 +241,21 @@ func (s *Store) owner(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// lock takes the store's lock. Without create, unlock is nil where there is no store.
-func (s *Store) lock(create bool) (unlock func(), err error) {
+// lockOrMake makes the store when it is missing and takes its lock.
+func (s *Store) lockOrMake() (unlock func(), err error) {
+	unlock, err = s.lock(os.O_RDWR | os.O_CREATE)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return unlock, err
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create address store: %w", err)
+	}
+	return s.lock(os.O_RDWR | os.O_CREATE)
+}
+
+func (s *Store) lock(flags int) (unlock func(), err error) {
 	path := filepath.Join(s.dir, lockName)
-	flags := os.O_RDWR
-	if create {
-		flags |= os.O_CREATE
-	}
 	f, err := os.OpenFile(path, flags, 0o600)
-	if errors.Is(err, fs.ErrNotExist) && !create {
-		return nil, nil
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return nil, fmt.Errorf("create address store: %w", err)
-		}
-		f, err = os.OpenFile(path, flags, 0o600)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("open address store: %w", err)
 	}

@@ -37,8 +37,7 @@ func Main(m *testing.M) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // Pdeathsig is that of the thread
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, is := errors.AsType[*exec.ExitError](err); is {
 		os.Exit(exit.ExitCode())
 	}
 	if err != nil {
@@ -48,10 +47,10 @@ func Main(m *testing.M) {
 }
 
 // Need skips the test where it cannot have a network of its own.
-func Need(t testing.TB) {
-	t.Helper()
+func Need(tb testing.TB) {
+	tb.Helper()
 	if os.Getenv(childEnv) == "" {
-		t.Skip("needs root, for a network namespace of its own")
+		tb.Skip("needs root, for a network namespace of its own")
 	}
 }
 
@@ -69,16 +68,16 @@ type Namespace struct {
 }
 
 // New makes a network namespace with lo up, gone at the end of the test.
-func New(t testing.TB) *Namespace {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "/bin/sleep", "infinity")
+func New(tb testing.TB) *Namespace {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), "/bin/sleep", "infinity")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("start a process in a network namespace: %v", err)
+		tb.Fatalf("start a process in a network namespace: %v", err)
 	}
 	n := &Namespace{cmd: cmd}
-	t.Cleanup(n.End)
-	n.Do(t, func() error { return loopbackUp() })
+	tb.Cleanup(n.End)
+	n.Do(tb, func() error { return loopbackUp() })
 	return n
 }
 
@@ -95,10 +94,10 @@ func (n *Namespace) End() {
 }
 
 // Do runs f on a thread in the namespace. What f starts stays in it.
-func (n *Namespace) Do(t testing.TB, f func() error) {
-	t.Helper()
+func (n *Namespace) Do(tb testing.TB, f func() error) {
+	tb.Helper()
 	if err := n.Try(f); err != nil {
-		t.Fatalf("in network namespace of process %d: %v", n.PID(), err)
+		tb.Fatalf("in network namespace of process %d: %v", n.PID(), err)
 	}
 }
 
@@ -123,63 +122,63 @@ func (n *Namespace) Try(f func() error) error {
 
 // Connect joins the test's host to ns with a cable: an interface of that name on
 // the host's side with hostCIDR, eth0 on the other with peerCIDR and a default route.
-func Connect(t testing.TB, name string, ns *Namespace, hostCIDR, peerCIDR string) {
-	t.Helper()
-	Run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(ns.PID()))
-	Run(t, "ip", "addr", "add", hostCIDR, "dev", name)
-	Run(t, "ip", "link", "set", name, "up")
+func Connect(tb testing.TB, name string, ns *Namespace, hostCIDR, peerCIDR string) {
+	tb.Helper()
+	Run(tb, "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(ns.PID()))
+	Run(tb, "ip", "addr", "add", hostCIDR, "dev", name)
+	Run(tb, "ip", "link", "set", name, "up")
 	host, _, err := net.ParseCIDR(hostCIDR)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	ns.Run(t, "ip", "addr", "add", peerCIDR, "dev", "eth0")
-	ns.Run(t, "ip", "link", "set", "eth0", "up")
-	ns.Run(t, "ip", "route", "add", "default", "via", host.String())
-	t.Cleanup(func() {
-		if err := exec.CommandContext(context.WithoutCancel(t.Context()), "ip", "link", "del", name).Run(); err != nil {
-			t.Logf("remove interface %s: %v", name, err) // gone with its peer
+	ns.Run(tb, "ip", "addr", "add", peerCIDR, "dev", "eth0")
+	ns.Run(tb, "ip", "link", "set", "eth0", "up")
+	ns.Run(tb, "ip", "route", "add", "default", "via", host.String())
+	tb.Cleanup(func() {
+		if err := exec.CommandContext(context.WithoutCancel(tb.Context()), "ip", "link", "del", name).Run(); err != nil {
+			tb.Logf("remove interface %s: %v", name, err) // gone with its peer
 		}
 	})
 }
 
 // Run runs a command on the test's host and returns its output.
-func Run(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+func Run(tb testing.TB, name string, args ...string) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		tb.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out)
 }
 
 // Run runs a command in the namespace and returns its output.
-func (n *Namespace) Run(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	return Run(t, "nsenter", append([]string{"-t", fmt.Sprint(n.PID()), "-n", name}, args...)...)
+func (n *Namespace) Run(tb testing.TB, name string, args ...string) string {
+	tb.Helper()
+	return Run(tb, "nsenter", append([]string{"-t", fmt.Sprint(n.PID()), "-n", name}, args...)...)
 }
 
 // Serve answers every connection and datagram to address in the namespace with
 // the client's address as the server sees it, until the test ends.
-func (n *Namespace) Serve(t testing.TB, network, address string) {
-	t.Helper()
+func (n *Namespace) Serve(tb testing.TB, network, address string) {
+	tb.Helper()
 	var closer interface{ Close() error }
-	n.Do(t, func() (err error) {
+	n.Do(tb, func() (err error) {
 		closer, err = listen(network, address)
 		return err
 	})
-	t.Cleanup(func() { _ = closer.Close() })
+	tb.Cleanup(func() { _ = closer.Close() })
 }
 
 // Serve is Namespace.Serve on the test's host.
-func Serve(t testing.TB, network, address string) {
-	t.Helper()
+func Serve(tb testing.TB, network, address string) {
+	tb.Helper()
 	closer, err := listen(network, address)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = closer.Close() })
+	tb.Cleanup(func() { _ = closer.Close() })
 }
 
 func listen(network, address string) (interface{ Close() error }, error) {
