@@ -50,11 +50,19 @@ func (p *Provisioner) find(ctx context.Context, source containerizer.ImageSource
 	return p.fetchAndHold(ctx, source, name)
 }
 
-func (p *Provisioner) fetchAndHold(ctx context.Context, source containerizer.ImageSource, name string) (*found, error) {
-	if _, err := p.pull(ctx, source, name, nil, nil); err != nil {
-		return nil, err
+// fetchAndHold pulls the image and takes hold of it. A prune may come between the
+// two; then it is pulled again.
+func (p *Provisioner) fetchAndHold(ctx context.Context, source containerizer.ImageSource, name string) (f *found, err error) {
+	const attempts = 10
+	for range attempts {
+		if _, err := p.pull(ctx, source, name, nil, nil); err != nil {
+			return nil, err
+		}
+		if f, err = p.hold(ctx, source, name); !errors.Is(err, containerizer.ErrNotFound) {
+			return f, err
+		}
 	}
-	return p.hold(ctx, source, name)
+	return nil, err
 }
 
 // hold looks the image up under the gc lock, which is held on success.

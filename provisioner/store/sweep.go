@@ -27,6 +27,9 @@ func (s *Store) markPending(name string) error {
 // Flush makes durable what is pending: one syncfs(2) for all of it, then the
 // records. Concurrent flushes share the work.
 func (s *Store) Flush(ctx context.Context) error {
+	if !exists(s.path("locks")) {
+		return nil
+	}
 	l, err := wait(ctx, s.path("locks", "flush"), syscall.LOCK_EX)
 	if err != nil {
 		return err
