@@ -41,7 +41,7 @@ func (m *monitor) addConn(fd int) bool {
 	if len(m.conns) >= maxConns || m.end != endNot {
 		return false
 	}
-	c := &conn{fd: fd}
+	c := m.newConn(fd)
 	if m.watch(fd, syscall.EPOLLIN, watch{kind: watchConn, conn: c}) != 0 {
 		return false
 	}
@@ -69,7 +69,7 @@ func (m *monitor) connEvent(c *conn, events uint32) {
 			c.broken = true
 			return
 		}
-		fds := descriptors(m.control[:size])
+		fds := m.received(m.control[:size])
 		if truncated {
 			closeAll(fds)
 			m.refuse(ticket{c, 0}, syscall.EMFILE, wire.ReasonLimit)
@@ -80,8 +80,11 @@ func (m *monitor) connEvent(c *conn, events uint32) {
 	}
 }
 
-// descriptors returns what came with a frame.
-func descriptors(control []byte) (fds []int) {
+// received returns the descriptors that came with a frame. They are good until the
+// next.
+func (m *monitor) received(control []byte) (fds []int) {
+	fds = m.descriptors[:0]
+	defer func() { m.descriptors = fds[:0] }()
 	const headerSize = int(unsafe.Sizeof(syscall.Cmsghdr{}))
 	for len(control) >= headerSize {
 		h := (*syscall.Cmsghdr)(unsafe.Pointer(&control[0]))
@@ -107,19 +110,23 @@ func closeAll(fds []int) {
 	}
 }
 
+// body is where the body of a frame for tell is built.
+func (m *monitor) body() []byte { return m.reply[:0] }
+
 // tell sends a frame that is no output to a client.
-func (m *monitor) tell(t ticket, kind wire.Type, body wire.Body) {
+func (m *monitor) tell(t ticket, kind wire.Type, body []byte) {
 	if t.conn == nil || t.conn.broken {
 		return
 	}
-	frame := wire.Append(m.reply[:0], wire.Header{Type: kind, Tag: t.tag}, body)
-	if !m.transmit(t.conn, frame, nil, queueSize) {
+	var head [wire.HeaderSize]byte
+	wire.Header{Type: kind, Tag: t.tag}.Put(head[:])
+	if !m.transmit(t.conn, head[:], body, queueSize) {
 		t.conn.broken = true // asks and never listens
 	}
 }
 
 func (m *monitor) refuse(t ticket, e syscall.Errno, reason wire.Reason) {
-	m.tell(t, wire.TypeError, wire.Error{Errno: uint32(e), Reason: reason})
+	m.tell(t, wire.TypeError, wire.Error{Errno: uint32(e), Reason: reason}.Append(m.body()))
 }
 
 // transmit sends a frame or queues it, if the queue does not grow beyond limit.
@@ -232,4 +239,5 @@ func (m *monitor) drop(c *conn) {
 	// wait for it.
 	_ = syscall.Shutdown(c.fd, syscall.SHUT_RDWR) // may be gone already
 	syscall.Close(c.fd)
+	m.freeConns = append(m.freeConns, c)
 }

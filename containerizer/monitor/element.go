@@ -31,15 +31,17 @@ type element struct {
 	pidfd      int // -1 once reaped
 	startTicks uint64
 	startedAt  uint64
-	record     int // directory of the records, or -1
-	columns    uint16
-	rows       uint16
+	record     int         // directory of the records, or -1
+	size       wire.Resize // for a terminal that is still to come
 
 	owner   *conn    // the client that launched it, while it is there
 	asker   ticket   // who is told of the next step of the launch
 	waiters []ticket // who is told of the end; the asker is one of them
+	// waiterRoom is where waiters begins.
+	waiterRoom [2]ticket
 
-	log      *logfile.Writer
+	log      logfile.Writer
+	logged   bool // there is a log
 	out      [2]output
 	in       input
 	paused   bool // output is not read: a client is behind
@@ -62,15 +64,6 @@ type output struct {
 	hup bool // terminal that no process has open at present
 }
 
-func newElement(name string) *element {
-	el := &element{name: name, state: wire.StateStarting, pidfd: -1, record: -1}
-	el.out[0].fd, el.out[1].fd, el.in.fd = -1, -1, -1
-	for i := range el.held {
-		el.held[i] = -1
-	}
-	return el
-}
-
 func (el *element) process() wire.Process {
 	return wire.Process{PID: uint32(el.pid), StartTicks: el.startTicks, StartedAt: el.startedAt}
 }
@@ -80,7 +73,7 @@ func (el *element) exited() wire.Exited {
 }
 
 func (el *element) logLost() uint64 {
-	if el.log == nil {
+	if !el.logged {
 		return 0
 	}
 	return el.log.Lost
@@ -131,11 +124,11 @@ func (el *element) expectsPty() bool {
 }
 
 // tellAll answers everybody who waits for el.
-func (m *monitor) tellAll(el *element, kind wire.Type, body wire.Body) {
+func (m *monitor) tellAll(el *element, kind wire.Type, body []byte) {
 	for _, t := range el.waiters {
 		m.tell(t, kind, body)
 	}
-	el.waiters = nil
+	el.waiters = el.waiters[:0]
 	el.asker = ticket{}
 }
 
@@ -150,15 +143,16 @@ func (m *monitor) remove(el *element) {
 	for i := range el.out {
 		m.closeOutput(el, i)
 	}
-	if el.log != nil {
+	if el.logged {
 		el.log.Close()
-		el.log = nil
+		el.logged = false
 	}
 	closeFD(&el.record)
 	el.closeNamespaces()
 	for i, other := range m.elements {
 		if other == el {
 			m.elements = append(m.elements[:i], m.elements[i+1:]...)
+			m.freeElements = append(m.freeElements, el)
 			break
 		}
 	}

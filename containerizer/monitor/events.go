@@ -60,9 +60,9 @@ func (m *monitor) control3(op, fd int, events uint32) syscall.Errno {
 
 // wait returns the number of events that are there, and waits for one if there is
 // none. Only the waiting is announced to the Go scheduler.
-func (m *monitor) wait(events []syscall.EpollEvent) int {
-	p, n := uintptr(unsafe.Pointer(&events[0])), uintptr(len(events))
-	if r, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(m.poll), p, n, 0, 0, 0); e == 0 && r > 0 {
+func (m *monitor) wait() int {
+	r, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(m.poll), uintptr(unsafe.Pointer(&m.events)), uintptr(len(m.events)), 0, 0, 0)
+	if e == 0 && r > 0 {
 		m.dirty = true
 		return int(r)
 	}
@@ -72,16 +72,16 @@ func (m *monitor) wait(events []syscall.EpollEvent) int {
 		m.listen()
 	}
 	timeout := m.timeout()
-	r, err := syscall.EpollWait(m.poll, events, timeout)
+	n, err := syscall.EpollWait(m.poll, m.events[:], timeout)
 	if err != nil {
 		return 0 // interrupted by a signal, which is an event too
 	}
-	if r == 0 && timeout == quiet {
+	if n == 0 && timeout == quiet {
 		m.trim()
-	} else if r > 0 {
+	} else if n > 0 {
 		m.dirty = true
 	}
-	return r
+	return n
 }
 
 // timeout is in milliseconds, -1 for ever.

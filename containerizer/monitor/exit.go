@@ -60,7 +60,7 @@ func (m *monitor) publishExit(el *element) {
 	m.writeRecord(el, record.ExitFile, record.Exit{
 		WaitStatus: uint64(el.status), FinishedAt: el.finishedAt, LogLost: el.logLost(),
 	}.Append(m.reply[:0]))
-	m.tellAll(el, wire.TypeExited, el.exited())
+	m.tellAll(el, wire.TypeExited, el.exited().Append(m.body()))
 	if !el.exec && el.name == m.root {
 		m.rootEnded = true
 	}

@@ -107,11 +107,12 @@ func (m *monitor) flushStdin(el *element) {
 		s.stdinAt += n
 		m.stdinTaken(s, n)
 		if s.stdinAt == s.stdinEnd {
-			el.in.sources = el.in.sources[1:]
+			el.in.sources = append(el.in.sources[:0], el.in.sources[1:]...)
 			s.freeStdin()
 			if s.eof {
 				m.stdinEOF(s)
 			}
+			m.freeSession(s)
 		}
 	}
 	m.watchStdin(el)
@@ -121,7 +122,7 @@ func (m *monitor) flushStdin(el *element) {
 func (m *monitor) stdinTaken(s *session, n int) {
 	s.taken += n
 	if s.conn != nil && s.taken >= wire.StdinWindow/4 {
-		m.tell(ticket{s.conn, s.tag}, wire.TypeAck, wire.Ack{Bytes: uint32(s.taken)})
+		m.tell(ticket{s.conn, s.tag}, wire.TypeAck, wire.Ack{Bytes: uint32(s.taken)}.Append(m.body()))
 		s.stdinOwed -= s.taken
 		s.taken = 0
 	}
@@ -167,8 +168,9 @@ func endOfFile(fd int) byte {
 func (m *monitor) closeStdin(el *element) {
 	for _, s := range el.in.sources {
 		s.freeStdin()
+		m.freeSession(s)
 	}
-	el.in.sources = nil
+	el.in.sources = el.in.sources[:0]
 	if el.in.fd < 0 {
 		return
 	}

@@ -5,7 +5,6 @@ import (
 	"unsafe"
 
 	"github.com/berth-dev/berth/containerizer/launch/interp"
-	"github.com/berth-dev/berth/containerizer/monitor/internal/logfile"
 	"github.com/berth-dev/berth/containerizer/monitor/record"
 	"github.com/berth-dev/berth/containerizer/monitor/wire"
 )
@@ -14,8 +13,10 @@ import (
 // request.
 func (m *monitor) launch(t ticket, body []byte, fds []int) {
 	c := t.conn
-	fds = append(c.fds, fds...)
-	c.fds = nil
+	if len(c.fds) > 0 {
+		fds = append(c.fds, fds...)
+		c.fds = nil
+	}
 	defer func() { closeAll(fds) }() // what was taken is -1
 	r, err := wire.ParseLaunch(body)
 	if err != nil || int(r.FDs) != len(fds) {
@@ -23,15 +24,15 @@ func (m *monitor) launch(t ticket, body []byte, fds []int) {
 		return
 	}
 	if problem := m.mayLaunch(c, t, &r); problem.Errno != 0 {
-		m.tell(t, wire.TypeError, problem)
+		m.tell(t, wire.TypeError, problem.Append(m.body()))
 		return
 	}
-	el := newElement(string(r.Name))
-	el.exec = r.Flags&wire.LaunchExec != 0
-	el.owner, el.asker, el.waiters = c, t, []ticket{t}
-	el.stdio, el.columns, el.rows = r.Stdio, r.Columns, r.Rows
+	el := m.newElement()
+	el.name, el.state, el.exec = string(r.Name), wire.StateStarting, r.Flags&wire.LaunchExec != 0
+	el.owner, el.asker, el.waiters = c, t, append(el.waiters, t)
+	el.stdio = r.Stdio
 	m.elements = append(m.elements, el)
-	m.spent += 4
+	m.spent++
 	if e, reason := m.prepare(el, &r, fds); e != 0 {
 		m.refuse(t, e, reason)
 		m.remove(el)
@@ -95,11 +96,12 @@ func (m *monitor) prepare(el *element, r *wire.Launch, fds []int) (syscall.Errno
 		}
 	}
 	if r.Log == wire.LogFile {
-		if el.log, err = logfile.Open(take(), string(r.LogName), int64(r.LogMaxBytes), int(r.LogMaxFiles), m.log); err != nil {
+		if err = el.log.Open(take(), string(r.LogName), int64(r.LogMaxBytes), int(r.LogMaxFiles), m.log); err != nil {
 			return errno(err), wire.ReasonLog
 		}
+		el.logged = true
 	}
-	inputs := make([]int, 3, 3+len(fds)-next)
+	inputs := append(m.inputs[:0], -1, -1, -1)
 	theirs, e := m.makeStdio(el, r, inputs)
 	if e != 0 {
 		closeAll(theirs[:])
@@ -109,6 +111,7 @@ func (m *monitor) prepare(el *element, r *wire.Launch, fds []int) (syscall.Errno
 		inputs = inputs[:0]
 	}
 	inputs = append(inputs, fds[next:]...)
+	m.inputs = inputs[:0]
 	el.child, err = image.Spawn(inputs)
 	closeAll(theirs[:])
 	if stage, ok := err.(*interp.StageError); ok {
@@ -240,7 +243,7 @@ func (m *monitor) step(el *element, state wire.State, kind wire.Type) {
 		m.listen() // whoever hears of the process finds the monitor
 	}
 	el.state = state
-	m.tell(el.asker, kind, el.process())
+	m.tell(el.asker, kind, el.process().Append(m.body()))
 	el.asker = ticket{}
 }
 
@@ -255,8 +258,8 @@ func (m *monitor) adoptPty(el *element, fd int) {
 	if el.in.mode != wire.StdinNull {
 		el.in.fd = fd
 	}
-	if el.columns != 0 || el.rows != 0 {
-		resize(fd, wire.Resize{Columns: el.columns, Rows: el.rows})
+	if el.size != (wire.Resize{}) {
+		resize(fd, el.size)
 	}
 	m.flushStdin(el)
 }
@@ -265,9 +268,9 @@ func (m *monitor) adoptPty(el *element, fd int) {
 func (m *monitor) failed(el *element) {
 	m.removeRecord(el, record.ProcessFile)
 	if el.refusal.Errno != 0 {
-		m.tellAll(el, wire.TypeError, el.refusal)
+		m.tellAll(el, wire.TypeError, el.refusal.Append(m.body()))
 	} else {
-		m.tellAll(el, wire.TypeFailed, wire.Failed{Op: el.failure.Op, Errno: uint32(el.failure.Errno)})
+		m.tellAll(el, wire.TypeFailed, wire.Failed{Op: el.failure.Op, Errno: uint32(el.failure.Errno)}.Append(m.body()))
 	}
 	m.remove(el)
 }

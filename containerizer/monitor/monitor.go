@@ -30,6 +30,7 @@ type monitor struct {
 
 	conns    []*conn
 	elements []*element
+	pools
 
 	// rootLaunched says that a container is or was there; rootEnded that the root is
 	// not any more.
@@ -43,7 +44,7 @@ type monitor struct {
 
 	buffers
 	startTicks uint64 // of the monitor
-	spent      int    // garbage made since the last collection, in objects of some size
+	spent      int    // launches and the like since the last garbage collection
 	dirty      bool   // something happened since the last trim
 }
 
@@ -51,9 +52,12 @@ type monitor struct {
 type buffers struct {
 	frame   []byte // received
 	control []byte // received beside the frame
-	reply   []byte // being sent
+	reply   []byte // being sent, and what is built otherwise
 	chunk   []byte // of output
 	log     *logfile.Buffer
+	// descriptors are those received with a frame, inputs those of a launch.
+	descriptors, inputs []int
+	events              [16]syscall.EpollEvent
 }
 
 // Run is the life of a monitor. It returns when there is nothing left to watch,
@@ -64,16 +68,15 @@ func Run() (status int) {
 	if e != 0 {
 		return int(e)
 	}
-	var events [32]syscall.EpollEvent
 	for !m.over {
-		n := m.wait(events[:])
+		n := m.wait()
 		for i := range n {
-			m.dispatch(&events[i])
+			m.dispatch(&m.events[i])
 		}
 		m.checkDeadlines()
 		m.dropBroken()
 		m.settle()
-		m.collect(16 * garbageLimit)
+		m.collect(4 * garbageLimit)
 	}
 	return m.finish()
 }
@@ -96,7 +99,8 @@ func newMonitor() (*monitor, syscall.Errno) {
 	if e := closeFrom(wire.DirFD + 1); e != 0 {
 		return nil, e
 	}
-	m := &monitor{dir: wire.DirFD, listener: -1, null: 0}
+	m := newInstance()
+	m.dir, m.listener = wire.DirFD, -1
 	poll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, errno(err)

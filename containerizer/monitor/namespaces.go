@@ -30,7 +30,7 @@ func (m *monitor) holdNamespaces(t ticket, el *element, r wire.HoldNamespaces) {
 	case el.state == wire.StateNamespaces && r.Kinds == 0:
 		m.removeRecord(el, record.ProcessFile)
 		m.remove(el)
-		m.tell(t, wire.TypeNamespaces, wire.Namespaces{})
+		m.tell(t, wire.TypeNamespaces, wire.Namespaces{}.Append(m.body()))
 		return
 	case el.pidfd < 0 || el.ending != (ticket{}) || !waiting && (r.End != 0 || el.state != wire.StateRunning):
 		m.refuse(t, syscall.EBUSY, wire.ReasonState)
@@ -75,7 +75,7 @@ func (m *monitor) namespacesHeld(el *element) {
 		return
 	}
 	el.state, el.pid, el.startTicks = wire.StateNamespaces, 0, 0
-	el.waiters, el.asker = nil, ticket{}
+	el.waiters, el.asker = el.waiters[:0], ticket{}
 	if e := m.recordProcess(el); e != 0 {
 		m.refuse(t, e, wire.ReasonRecord)
 		m.remove(el)
@@ -103,7 +103,7 @@ func (m *monitor) tellNamespaces(t ticket, el *element) {
 			return
 		}
 	}
-	m.tell(t, wire.TypeNamespaces, list) // a client that is behind opens them by path
+	m.tell(t, wire.TypeNamespaces, list.Append(m.body())) // a client that is behind opens them by path
 }
 
 // rights is the control message that carries descriptors.

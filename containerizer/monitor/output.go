@@ -40,7 +40,7 @@ func (m *monitor) pump(el *element, i int) {
 			break // the pipe is empty, as a rule
 		}
 	}
-	if el.log != nil {
+	if el.logged {
 		el.log.Flush()
 	}
 	if el.state == wire.StateExited && !el.open() {
@@ -60,7 +60,7 @@ func (m *monitor) hangup(el *element, i int) {
 		}
 		return
 	}
-	if el.log != nil {
+	if el.logged {
 		second, nanosecond := now()
 		el.log.End(i, second, nanosecond)
 	}
@@ -95,7 +95,7 @@ func (m *monitor) ptyEvents(el *element) uint32 {
 
 // deliver hands output to everybody who wants it.
 func (m *monitor) deliver(el *element, i int, data []byte) {
-	if el.log != nil {
+	if el.logged {
 		second, nanosecond := now()
 		el.log.Write(i, data, second, nanosecond)
 	}
@@ -214,7 +214,7 @@ func (m *monitor) drain(el *element) {
 				break
 			}
 		}
-		if el.log != nil {
+		if el.logged {
 			second, nanosecond := now()
 			el.log.End(i, second, nanosecond)
 		}

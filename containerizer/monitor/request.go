@@ -120,7 +120,7 @@ func (m *monitor) list(t ticket) {
 		m.tell(t, wire.TypeElement, wire.Element{
 			Process: el.process(), State: el.state, Exec: b2u(el.exec), Sessions: uint16(len(el.sessions)),
 			LogLost: el.logLost(), Name: []byte(el.name),
-		})
+		}.Append(m.body()))
 	}
 	m.tell(t, wire.TypeOK, nil)
 }
@@ -148,7 +148,7 @@ func (m *monitor) signal(t ticket, el *element, signal uint8) {
 func (m *monitor) waitFor(t ticket, el *element) {
 	switch {
 	case el.state == wire.StateExited:
-		m.tell(t, wire.TypeExited, el.exited())
+		m.tell(t, wire.TypeExited, el.exited().Append(m.body()))
 	case len(el.waiters) >= maxSessions:
 		m.refuse(t, syscall.EMFILE, wire.ReasonLimit)
 	default:
@@ -157,7 +157,7 @@ func (m *monitor) waitFor(t ticket, el *element) {
 }
 
 func (m *monitor) reopenLog(t ticket, el *element) {
-	if el.log != nil {
+	if el.logged {
 		if err := el.log.Reopen(); err != nil {
 			m.refuse(t, errno(err), wire.ReasonLog)
 			return

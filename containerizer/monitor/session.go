@@ -45,7 +45,8 @@ func (c *conn) session(tag uint32) *session {
 }
 
 func (m *monitor) addSession(t ticket, el *element, flags wire.SessionFlags) *session {
-	s := &session{conn: t.conn, tag: t.tag, element: el, flags: flags}
+	s := m.newSession()
+	s.conn, s.tag, s.element, s.flags = t.conn, t.tag, el, flags
 	t.conn.sessions = append(t.conn.sessions, s)
 	el.sessions = append(el.sessions, s)
 	m.spent++
@@ -123,7 +124,7 @@ func (m *monitor) sessionRequest(t ticket, h wire.Header, body []byte) {
 		if el.out[0].pty && el.out[0].fd >= 0 {
 			resize(el.out[0].fd, r)
 		} else {
-			el.columns, el.rows = r.Columns, r.Rows // for a terminal that is to come
+			el.size = r
 		}
 	}
 }
@@ -147,4 +148,12 @@ func (m *monitor) endSession(s *session) {
 	s.conn = nil
 	m.finishStdin(s)
 	m.resume(el)
+	m.freeSession(s)
+}
+
+// freeSession takes a session back that has neither client nor input any more.
+func (m *monitor) freeSession(s *session) {
+	if s.conn == nil && s.stdin == nil {
+		m.freeSessions = append(m.freeSessions, s)
+	}
 }

@@ -25,6 +25,7 @@ func (m *monitor) listen() {
 		return
 	}
 	m.listener = fd
+	m.refuseHugePages() // here because the process is busy with itself
 }
 
 // bind binds to a name in the monitor's directory, whose path may be longer than

@@ -30,8 +30,6 @@ type LaunchRequest struct {
 	Log *Log
 	// UID and GID own the pipes, as ids of the host; nil leaves the monitor's.
 	UID, GID *uint32
-	// Size is the first size of the terminal; zero leaves it to the program.
-	Size containerizer.Size
 	// Hold says that the program holds before its execve.
 	Hold bool
 	// Exec is an additional process: it is not recorded and its end ends nothing.
@@ -161,7 +159,7 @@ func (p *Process) Wait(ctx context.Context) (Exit, error) {
 func (r *LaunchRequest) message() (wire.Launch, []int) {
 	m := wire.Launch{
 		Stdio: r.Stdio, Stdin: r.Stdin, ProgramSize: uint32(r.ProgramSize), UID: wire.NoID, GID: wire.NoID,
-		Columns: r.Size.Columns, Rows: r.Size.Rows, Name: []byte(r.Name),
+		Name: []byte(r.Name),
 	}
 	fds := append(make([]int, 0, 3+len(r.Files)), r.Program)
 	m.Flags |= when(r.Hold, wire.LaunchHold) | when(r.Exec, wire.LaunchExec) | when(r.TearDown, wire.LaunchTearDown)

@@ -91,8 +91,6 @@ type Launch struct {
 	// UID and GID own the pipes, as host ids, so that the process can open
 	// /dev/stdout by name.
 	UID, GID uint32
-	// Columns and Rows are the first size of the terminal; zero leaves it.
-	Columns, Rows uint16
 	// LogMaxBytes rotates the log before it grows beyond (0: never); LogMaxFiles is
 	// how many files are kept, the current one included.
 	LogMaxBytes uint64
@@ -110,8 +108,6 @@ func (m Launch) Append(b []byte) []byte {
 	b = put(b, uint64(m.FDs), 2)
 	b = put(b, uint64(m.UID), 4)
 	b = put(b, uint64(m.GID), 4)
-	b = put(b, uint64(m.Columns), 2)
-	b = put(b, uint64(m.Rows), 2)
 	b = put(b, m.LogMaxBytes, 8)
 	b = put(b, uint64(m.LogMaxFiles), 2)
 	b = putText(b, m.Name)
@@ -125,7 +121,6 @@ func ParseLaunch(body []byte) (m Launch, err error) {
 	m.Stdio, m.Stdin, m.Log = StdioMode(c.u8()), StdinMode(c.u8()), LogDriver(c.u8())
 	m.ProgramSize, m.FDs = c.u32(), c.u16()
 	m.UID, m.GID = c.u32(), c.u32()
-	m.Columns, m.Rows = c.u16(), c.u16()
 	m.LogMaxBytes, m.LogMaxFiles = c.u64(), c.u16()
 	m.Name, m.LogName = c.text(MaxName), c.text(255)
 	if err := c.done("launch"); err != nil {

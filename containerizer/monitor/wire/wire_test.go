@@ -13,7 +13,7 @@ import (
 var launch = wire.Launch{
 	Flags: wire.LaunchHold | wire.LaunchRecord, Session: wire.SessionStdin | wire.SessionPause,
 	Stdio: wire.StdioPty, Stdin: wire.StdinOnce, Log: wire.LogFile,
-	ProgramSize: 4096, FDs: 7, UID: 1, GID: wire.NoID, Columns: 80, Rows: 25,
+	ProgramSize: 4096, FDs: 7, UID: 1, GID: wire.NoID,
 	LogMaxBytes: 10 << 20, LogMaxFiles: 5, Name: []byte("a.b"), LogName: []byte("log"),
 }
 

@@ -39,7 +39,7 @@ func NewBuffer() *Buffer { return &Buffer{b: offheap.Alloc(bufferSize)} }
 // Discard gives the memory back until the next entry. The buffer must be empty.
 func (b *Buffer) Discard() { offheap.Discard(b.b) }
 
-// Writer is the log of one container.
+// Writer is the log of one container. It is used from Open to Close.
 type Writer struct {
 	// Lost counts bytes of the log that could not be written.
 	Lost uint64
@@ -64,15 +64,15 @@ type part struct {
 }
 
 // Open opens or creates the file name in the directory dir, which must be a
-// regular file. The writer owns the descriptor dir from now on, also after an
-// error. maxBytes 0 never rotates; keep counts the current file.
-func Open(dir int, name string, maxBytes int64, keep int, out *Buffer) (*Writer, error) {
-	w := &Writer{dir: dir, name: name, fd: -1, max: maxBytes, keep: keep, out: out}
-	if err := w.Reopen(); err != nil {
+// regular file, and makes w its writer. w owns the descriptor dir from now on, also
+// after an error. maxBytes 0 never rotates; keep counts the current file.
+func (w *Writer) Open(dir int, name string, maxBytes int64, keep int, out *Buffer) error {
+	*w = Writer{dir: dir, name: name, fd: -1, max: maxBytes, keep: keep, out: out}
+	err := w.Reopen()
+	if err != nil {
 		syscall.Close(dir)
-		return nil, err
 	}
-	return w, nil
+	return err
 }
 
 // Reopen opens the file by its name again, after somebody renamed it. On an error

@@ -27,12 +27,12 @@ func open(t testing.TB, dir string, maxBytes int64, keep int) *logfile.Writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := logfile.Open(fd, "log", maxBytes, keep, logfile.NewBuffer())
-	if err != nil {
+	var w logfile.Writer
+	if err := w.Open(fd, "log", maxBytes, keep, logfile.NewBuffer()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Close)
-	return w
+	return &w
 }
 
 func write(w *logfile.Writer, stream int, text string) {
@@ -239,7 +239,8 @@ func TestOpenRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w, err := logfile.Open(fd, name, 0, 0, logfile.NewBuffer()); err == nil {
+		var w logfile.Writer
+		if err := w.Open(fd, name, 0, 0, logfile.NewBuffer()); err == nil {
 			w.Close()
 			t.Errorf("%s was opened", name)
 		}
