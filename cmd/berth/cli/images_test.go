@@ -115,7 +115,7 @@ func (i *images) Remove(_ context.Context, name string, _ bool) (*containerizer.
 	}
 	id := i.list[n].Config.String()
 	i.list = slices.Delete(i.list, n, n+1)
-	return &containerizer.PruneReport{Images: []string{"Untagged: " + canonical(name), "Deleted: " + id}}, nil
+	return &containerizer.PruneReport{Images: []string{canonical(name), id}}, nil
 }
 
 func (i *images) Load(_ context.Context, r io.Reader, _ containerizer.PullOptions) ([]containerizer.Image, error) {
@@ -146,7 +146,7 @@ func (i *images) Prune(_ context.Context, o containerizer.PruneOptions) (*contai
 	if !o.All {
 		return &containerizer.PruneReport{}, nil
 	}
-	return &containerizer.PruneReport{Images: []string{"Deleted: sha256:1"}, ReclaimedBytes: 4096}, nil
+	return &containerizer.PruneReport{Images: []string{"sha256:" + strings.Repeat("1", 64)}, ReclaimedBytes: 4096}, nil
 }
 
 func (i *images) Check(_ context.Context, repair bool) ([]string, error) { return nil, nil }

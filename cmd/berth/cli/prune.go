@@ -170,10 +170,5 @@ func (a *App) pruneImages(ctx context.Context, o containerizer.PruneOptions) (in
 	if err != nil {
 		return 0, err
 	}
-	for _, line := range report.Images {
-		if _, err := fmt.Fprintln(a.Out, line); err != nil {
-			return report.ReclaimedBytes, err
-		}
-	}
-	return report.ReclaimedBytes, nil
+	return report.ReclaimedBytes, a.removed(report.Images)
 }

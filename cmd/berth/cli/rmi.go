@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 )
 
@@ -26,10 +27,8 @@ func newRmi(a *App) *cobra.Command {
 					all = errors.Join(all, err)
 					continue
 				}
-				for _, line := range report.Images {
-					if _, err := fmt.Fprintln(a.Out, line); err != nil {
-						return err
-					}
+				if err := a.removed(report.Images); err != nil {
+					return err
 				}
 			}
 			return all
@@ -37,4 +36,18 @@ func newRmi(a *App) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove images that containers use, too")
 	return cmd
+}
+
+// removed prints names and digests that are gone, as Docker does.
+func (a *App) removed(list []string) error {
+	for _, s := range list {
+		word := "Untagged"
+		if digest.Digest(s).Validate() == nil {
+			word = "Deleted"
+		}
+		if _, err := fmt.Fprintf(a.Out, "%s: %s\n", word, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
