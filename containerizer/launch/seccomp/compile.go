@@ -1,7 +1,6 @@
 package seccomp
 
 import (
-	"fmt"
 	"runtime"
 	"slices"
 
@@ -23,16 +22,16 @@ func compileFor(p *specs.LinuxSeccomp, goarch string) (*Filter, error) {
 	}
 	pol, err := newPolicy(p, m)
 	if err != nil {
-		return nil, fmt.Errorf("seccomp profile: %w", err)
+		return nil, err
 	}
 	flags, err := newFlags(p.Flags)
 	if err != nil {
-		return nil, fmt.Errorf("seccomp profile: %w", err)
+		return nil, err
 	}
 	g := newGraph()
 	program, err := g.assemble(g.dispatch(pol))
 	if err != nil {
-		return nil, fmt.Errorf("seccomp profile: %w", err)
+		return nil, err
 	}
 	return &Filter{Instructions: program, Flags: flags}, nil
 }
