@@ -17,7 +17,7 @@ import (
 // Recover releases ports, addresses and rules of owners that do not live, and
 // rules within subnets that no reservation explains.
 func (p *Plugin) Recover(live func(id string) bool, subnets []netip.Prefix) error {
-	return errors.Join(p.recoverPorts(live, subnets), p.recoverAddresses(live), Sweep())
+	return errors.Join(p.recoverPorts(live, subnets), p.Ports.Sweep(), p.recoverAddresses(live), Sweep())
 }
 
 func (p *Plugin) recoverPorts(live func(string) bool, subnets []netip.Prefix) error {

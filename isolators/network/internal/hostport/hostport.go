@@ -14,7 +14,11 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-const lockName = "lock"
+const (
+	lockName = "lock"
+	// newSuffix ends the name of a file that is being written.
+	newSuffix = ".new"
+)
 
 // Reservation is a port of the host that a container has.
 type Reservation struct {
@@ -132,10 +136,10 @@ func (r *Registry) write(e Reservation) error {
 		return fmt.Errorf("encode reservation of port %s: %w", describe(e.Port), err)
 	}
 	path := filepath.Join(r.dir, Name(e.Port))
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+	if err := os.WriteFile(path+newSuffix, b, 0o600); err != nil {
 		return fmt.Errorf("reserve port %s: %w", describe(e.Port), err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(path+newSuffix, path); err != nil {
 		return fmt.Errorf("reserve port %s: %w", describe(e.Port), err)
 	}
 	return nil
@@ -157,17 +161,52 @@ func (r *Registry) Get(name string) (Reservation, bool, error) {
 	return e, true, nil
 }
 
-// Release frees the port called name if owner has it.
+// Release frees the port called name if owner has it. owner must have been told
+// of the name before (Reserve): what a reservation that was cut off left of it is
+// removed as well.
 func (r *Registry) Release(owner, name string) error {
+	if _, err := os.Stat(r.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := r.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	e, found, err := r.Get(name)
 	if errors.Is(err, containerizer.ErrDataCorrupt) {
 		found, e.Owner, err = true, owner, nil // nobody else can claim it
 	}
-	if err != nil || !found || e.Owner != owner {
+	if err != nil || (found && e.Owner != owner) {
 		return err
 	}
-	if err := os.Remove(filepath.Join(r.dir, filepath.Base(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("release port: %w", err)
+	path := filepath.Join(r.dir, filepath.Base(name))
+	for _, file := range []string{path + newSuffix, path} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("release port: %w", err)
+		}
+	}
+	return nil
+}
+
+// Sweep removes files that were being written when their process was killed.
+func (r *Registry) Sweep() error {
+	files, err := filepath.Glob(filepath.Join(r.dir, "*"+newSuffix))
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	unlock, err := r.lock() // so that no reservation is being made
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, f := range files {
+		if _, found, err := r.Get(strings.TrimSuffix(filepath.Base(f), newSuffix)); err != nil || found {
+			continue // its owner may be noting targets
+		}
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove an unfinished reservation: %w", err)
+		}
 	}
 	return nil
 }
@@ -183,7 +222,7 @@ func (r *Registry) List() ([]Reservation, error) {
 	}
 	var out []Reservation
 	for _, f := range files {
-		if f.Name() == lockName || strings.HasSuffix(f.Name(), ".new") {
+		if f.Name() == lockName || strings.HasSuffix(f.Name(), newSuffix) {
 			continue
 		}
 		e, found, err := r.Get(f.Name())

@@ -132,9 +132,14 @@ func bounds(subnet netip.Prefix) (first, last netip.Addr) {
 	return Gateway(subnet).Next(), last
 }
 
-// take creates the file of addr; it is false when there is one.
+// take makes the file of addr; it is false when another one has it. A file
+// without an owner was left by a process that was killed: the lock is ours.
 func (s *Store) take(owner Owner, addr netip.Addr) (bool, error) {
-	f, err := os.OpenFile(s.path(addr), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if info, err := os.Stat(s.path(addr)); err == nil && info.Size() == 0 {
+		flags = os.O_WRONLY
+	}
+	f, err := os.OpenFile(s.path(addr), flags, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}

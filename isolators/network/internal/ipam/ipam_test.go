@@ -120,6 +120,19 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestCutOff checks that an address is not lost whose reservation was cut off.
+func TestCutOff(t *testing.T) {
+	dir := t.TempDir()
+	s := ipam.Open(dir, "net")
+	reserve(t, s, "a", prefixes("10.0.0.0/24"))
+	if err := os.WriteFile(filepath.Join(dir, "net", "10.0.0.3"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := reserve(t, s, "b", prefixes("10.0.0.0/24")); got != "10.0.0.3" {
+		t.Errorf("b has %s, want the address without owner", got)
+	}
+}
+
 func TestParallel(t *testing.T) {
 	dir := t.TempDir()
 	const n = 64
