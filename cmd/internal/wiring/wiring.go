@@ -2,9 +2,11 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -104,9 +106,43 @@ func (n *Node) monitorPath(self string) (string, error) {
 	return "", fmt.Errorf("berth-monitor is not installed: looked for %q: %w", candidates, containerizer.ErrFailedPrecondition)
 }
 
-// Program returns what a launch would do.
-func (n *Node) Program(context.Context, containerizer.ContainerID, *containerizer.Spec) (string, error) {
-	return "", fmt.Errorf("a launch program: %w by this build", containerizer.ErrUnsupported)
+// Program returns what a launch would do. It goes through a launch in a state
+// folder of its own, up to the point where the program would be executed, and
+// undoes it.
+func (n *Node) Program(ctx context.Context, id containerizer.ContainerID, spec *containerizer.Spec) (text string, err error) {
+	state, err := os.MkdirTemp("", "berth-dry-run-")
+	if err != nil {
+		return "", fmt.Errorf("make a folder for the dry run: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(state)) }()
+	dry := *n
+	dry.cfg.State, dry.engine, dry.images = state, nil, nil
+	images, err := dry.provisioner()
+	if err != nil {
+		return "", err
+	}
+	isolators, err := dry.isolators(images)
+	if err != nil {
+		return "", err
+	}
+	l, err := dry.launcher()
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	e, err := engine.New(engine.Options{
+		Root: dry.cfg.Root, State: state, Launcher: &launcher.DryRun{Launcher: l, Out: &out},
+		Provisioner: images, Isolators: isolators, Log: dry.logger("engine"),
+	})
+	if err != nil {
+		return "", err
+	}
+	ephemeral := *spec
+	ephemeral.AutoRemove, ephemeral.Name = true, ""
+	if _, err = e.Launch(ctx, id, &ephemeral, containerizer.LaunchOptions{}); !errors.Is(err, launcher.ErrDryRun) {
+		return "", errors.Join(err, e.Close(ctx))
+	}
+	return out.String(), e.Close(ctx)
 }
 
 // Close gives up what was opened.
