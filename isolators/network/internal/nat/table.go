@@ -101,6 +101,9 @@ func (t *Table) elements(s *nftables.Set) (elements []nftables.SetElement, exist
 
 func (t *Table) exists(s *nftables.Set) (bool, error) {
 	tables, err := t.conn.ListTablesOfFamily(t.table.Family)
+	if errors.Is(err, syscall.EINVAL) { // no such subsystem (net/netfilter/nfnetlink.c)
+		return false, fmt.Errorf("list nftables tables: %w (%s): %w", err, kernelNeeds, containerizer.ErrUnsupported)
+	}
 	if err != nil {
 		return false, fmt.Errorf("list nftables tables: %w", classify(err))
 	}
@@ -144,7 +147,11 @@ func (t *Table) create(b Bridge) error {
 		}
 	}
 	t.addChains()
-	return t.addBridge(b)
+	err := t.addBridge(b)
+	if errors.Is(err, syscall.ENOENT) { // an expression that the kernel does not know
+		return fmt.Errorf("%w (%s): %w", err, kernelNeeds, containerizer.ErrUnsupported)
+	}
+	return err
 }
 
 // RemoveBridge takes a bridge and its subnets out of the rules; a no-op for a
@@ -185,11 +192,13 @@ func (t *Table) flush(what string) error {
 	return nil
 }
 
+const kernelNeeds = "the kernel lacks nftables with NAT: CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_CT, CONFIG_NFT_FIB_INET"
+
 // classify gives errors of a kernel without nftables or NAT their class.
 func classify(err error) error {
 	for _, missing := range []error{syscall.EOPNOTSUPP, syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT} {
 		if errors.Is(err, missing) {
-			return fmt.Errorf("%w (the kernel lacks nftables with NAT: CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_FIB_INET): %w", err, containerizer.ErrUnsupported)
+			return fmt.Errorf("%w (%s): %w", err, kernelNeeds, containerizer.ErrUnsupported)
 		}
 	}
 	return err
