@@ -1,6 +1,7 @@
 package seccomp_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,10 +25,10 @@ func dockerProfile(tb testing.TB, capabilities ...string) *specs.LinuxSeccomp {
 }
 
 // pathLength is the mean number of instructions for the calls that the kernel
-// evaluates when it loads a filter: all numbers of the native and the compat ABI.
-func pathLength(program []seccomp.SockFilter) float64 {
+// evaluates when it loads a filter: all numbers of the given architectures.
+func pathLength(program []seccomp.SockFilter, audit []uint32) float64 {
 	total, calls := 0, 0
-	for _, arch := range []uint32{archX86_64, archX86} {
+	for _, arch := range audit {
 		for nr := range uint32(472) {
 			_, steps := run(program, call{nr: nr, arch: arch})
 			total += steps
@@ -42,25 +43,67 @@ func pathLength(program []seccomp.SockFilter) float64 {
 // instructions for two ABIs.
 func TestDefaultProfileSize(t *testing.T) {
 	p := dockerProfile(t)
-	p.Architectures = []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32}
-	type size struct{ instructions, path int }
-	sizes := map[string]size{}
-	for _, a := range []string{"x86-64", "all"} {
-		if a == "x86-64" {
-			p.Architectures = nil
-		} else {
-			p.Architectures = []specs.Arch{specs.ArchX86, specs.ArchX32}
-		}
-		f, err := seccomp.CompileFor(p, "amd64")
-		if err != nil {
-			t.Fatal(err)
-		}
-		sizes[a] = size{len(f.Instructions), int(pathLength(f.Instructions) + 0.5)}
+	type size struct{ Instructions, Path int }
+	for name, tc := range map[string]struct {
+		goarch string
+		listed []specs.Arch
+		audit  []uint32 // what the kernel evaluates ahead
+		want   size
+	}{
+		"x86-64":      {"amd64", nil, []uint32{archX86_64}, size{80, 10}},
+		"x86-64, all": {"amd64", []specs.Arch{specs.ArchX86, specs.ArchX32}, []uint32{archX86_64, archX86}, size{160, 12}},
+		"arm64":       {"arm64", nil, []uint32{archARM64}, size{81, 10}},
+		"arm64, all":  {"arm64", []specs.Arch{specs.ArchARM}, []uint32{archARM64, archARM}, size{172, 11}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.Architectures = tc.listed
+			f, err := seccomp.CompileFor(p, tc.goarch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := size{len(f.Instructions), int(pathLength(f.Instructions, tc.audit) + 0.5)}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("size (-want +got):\n%s", diff)
+			}
+		})
 	}
-	want := map[string]size{"x86-64": {80, 7}, "all": {160, 12}}
-	if diff := cmp.Diff(want, sizes, cmp.AllowUnexported(size{})); diff != "" {
-		t.Errorf("sizes (-want +got):\n%s", diff)
+}
+
+// TestAllowedCallsNeedNoArguments checks what makes allowed calls free: on their
+// path through the program no argument is loaded, so that the kernel finds out when
+// the filter is loaded that they are always allowed.
+func TestAllowedCallsNeedNoArguments(t *testing.T) {
+	p := dockerProfile(t)
+	p.Architectures = []specs.Arch{specs.ArchX86, specs.ArchX32}
+	f, err := seccomp.CompileFor(p, "amd64")
+	if err != nil {
+		t.Fatal(err)
 	}
+	for _, name := range seccomp.SyscallNames() {
+		unconditional := slices.ContainsFunc(p.Syscalls, func(s specs.LinuxSyscall) bool {
+			return s.Action == specs.ActAllow && len(s.Args) == 0 && slices.Contains(s.Names, name)
+		})
+		for column, audit := range map[int]uint32{columnX86_64: archX86_64, columnX86: archX86} {
+			nr := seccomp.Number(name, column)
+			if !unconditional || nr < 0 {
+				continue
+			}
+			if got, _ := runAhead(f.Instructions, call{nr: uint32(nr), arch: audit}); got != 0x7fff0000 {
+				t.Errorf("%s (%d of arch %#x): verdict %#x", name, nr, audit, got)
+			}
+		}
+	}
+}
+
+// runAhead runs program as the kernel does ahead of any call, without arguments.
+func runAhead(program []seccomp.SockFilter, c call) (verdict uint32, steps int) {
+	ahead := slices.Clone(program)
+	for i, in := range ahead {
+		if in.Code == 0x20 && in.K > 4 {
+			ahead[i] = seccomp.SockFilter{Code: 0x06} // it gives up here
+		}
+	}
+	return run(ahead, c)
 }
 
 func TestFilterString(t *testing.T) {

@@ -3,7 +3,9 @@ package rlimits
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -45,7 +47,8 @@ func New(o Options) (*Isolator, error) {
 func (*Isolator) Name() string { return "posix/rlimits" }
 
 // Prepare checks and hands on the limits. Errors: ErrInvalid for an unknown or
-// repeated name or a soft limit above the hard one, ErrPermission for a hard limit
+// repeated name, a soft limit above the hard one or one that the kernel never
+// allows, ErrPermission for a hard limit
 // that berth may not set.
 func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*containerizer.LaunchInfo, error) {
 	asked := c.Spec.Process.Rlimits
@@ -60,6 +63,9 @@ func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*cont
 	}
 	if len(limits) == 0 {
 		return nil, nil
+	}
+	if err := checkOpenFiles(limits); err != nil {
+		return nil, err
 	}
 	if err := checkPermission(limits); err != nil {
 		return nil, err
@@ -84,6 +90,29 @@ func check(limits []specs.POSIXRlimit) error {
 				r.Type, text(r.Soft), text(r.Hard), containerizer.ErrInvalid)
 		}
 		seen[n] = true
+	}
+	return nil
+}
+
+// checkOpenFiles finds a limit of open files above the kernel's own, which nobody
+// may set, root neither (setrlimit(2), EPERM).
+func checkOpenFiles(limits []specs.POSIXRlimit) error {
+	for _, r := range limits {
+		if r.Type != "RLIMIT_NOFILE" {
+			continue
+		}
+		data, err := os.ReadFile("/proc/sys/fs/nr_open")
+		if err != nil {
+			return fmt.Errorf("read the kernel's limit of open files: %w", err)
+		}
+		most, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+		if err != nil {
+			return fmt.Errorf("read the kernel's limit of open files: %w", err)
+		}
+		if r.Hard > most {
+			return fmt.Errorf("resource limit %s: the hard limit %s is above the kernel's sysctl fs.nr_open of %d: %w",
+				r.Type, text(r.Hard), most, containerizer.ErrInvalid)
+		}
 	}
 	return nil
 }

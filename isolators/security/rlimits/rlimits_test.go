@@ -43,8 +43,11 @@ func TestConformance(t *testing.T) {
 		Spec:      func() *containerizer.Spec { return spec(nofile) },
 		ChildSpec: func() *containerizer.Spec { return spec() },
 		Refused: map[string]func() *containerizer.Spec{
-			"unknown":         func() *containerizer.Spec { return spec(specs.POSIXRlimit{Type: "NOFILE"}) },
-			"twice":           func() *containerizer.Spec { return spec(nofile, nofile) },
+			"unknown": func() *containerizer.Spec { return spec(specs.POSIXRlimit{Type: "NOFILE"}) },
+			"twice":   func() *containerizer.Spec { return spec(nofile, nofile) },
+			"unlimited files": func() *containerizer.Spec {
+				return spec(specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Soft: 1, Hard: math.MaxUint64})
+			},
 			"soft above hard": func() *containerizer.Spec { return spec(specs.POSIXRlimit{Type: "RLIMIT_AS", Soft: 2, Hard: 1}) },
 		},
 	})
