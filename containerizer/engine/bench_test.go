@@ -59,7 +59,7 @@ func (acquiring) Cleanup(_ context.Context, c *containerizer.Container) error {
 // /run is.
 func benchEngine(b *testing.B, l containerizer.Launcher) *engine.Engine {
 	b.Helper()
-	state, err := os.MkdirTemp("/dev/shm", "berth-bench-")
+	state, err := os.MkdirTemp("/dev/shm", "berth-bench-") //nolint:usetesting // in memory, which TempDir is not
 	if err != nil {
 		b.Skipf("no file system in memory: %v", err)
 	}

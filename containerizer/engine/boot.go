@@ -50,7 +50,7 @@ func (e *Engine) firstUse(ctx context.Context) error {
 			return outOfSpace(err)
 		}
 	}
-	gate, err := e.enterGate(ctx, true)
+	gate, err := e.enterGate(ctx, exclusive)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (e *Engine) firstUse(ctx context.Context) error {
 	if b, err := os.ReadFile(marker); err == nil && string(b) == e.bootID {
 		return nil // another process was first
 	}
-	if _, err := e.importRecords(); err != nil {
+	if err := e.importRecords(); err != nil {
 		return err
 	}
 	return writeAside(marker, []byte(e.bootID))
@@ -67,12 +67,12 @@ func (e *Engine) firstUse(ctx context.Context) error {
 
 // enterGate opens the gate: shared to place a container, exclusive to look at all
 // of them while none is added.
-func (e *Engine) enterGate(ctx context.Context, exclusive bool) (*os.File, error) {
+func (e *Engine) enterGate(ctx context.Context, kind lockKind) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(e.state, gateFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, outOfSpace(err)
 	}
-	if err := waitLock(ctx, f, exclusive, nil); err != nil {
+	if err := waitLock(ctx, f, kind, nil); err != nil {
 		_ = f.Close() // nothing was written
 		return nil, fmt.Errorf("wait for berth's recovery to let containers in: %w", err)
 	}
@@ -84,10 +84,10 @@ func (e *Engine) enterGate(ctx context.Context, exclusive bool) (*os.File, error
 // not here: it must not keep everybody from working.
 //
 // Preconditions: the caller has the gate exclusively.
-func (e *Engine) importRecords() (imported []containerizer.ContainerID, err error) {
+func (e *Engine) importRecords() error {
 	ids, err := tree(filepath.Join(e.root, recordsFolder), "")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, id := range ids { // parents first
 		if _, err := os.Lstat(e.dir(id)); err == nil {
@@ -98,17 +98,16 @@ func (e *Engine) importRecords() (imported []containerizer.ContainerID, err erro
 			continue
 		}
 		if err := e.importRecord(id, &p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return imported, err // a child without its parent is left to Recover
+			return err // a child without its parent is left to Recover
 		}
-		imported = append(imported, id)
 	}
-	return imported, nil
+	return nil
 }
 
 func (e *Engine) importRecord(id containerizer.ContainerID, p *persistent) error {
 	l := &loaded{id: id, dir: e.dir(id), req: p.Request, st: p.Status}
-	if err := l.decode(); err != nil {
-		return nil //nolint:nilerr // Recover reports records that cannot be read
+	if l.decode() != nil {
+		return nil // Recover reports records that cannot be read
 	}
 	if l.st.State != containerizer.StateExited {
 		l.st.State = containerizer.StateExited

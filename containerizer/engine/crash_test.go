@@ -162,7 +162,7 @@ func runScenario(t *testing.T, name, dir string, crashAt int) []string {
 // TestCrash kills a process of berth at every step of every scenario. The next
 // one must see truthfully what is left, and remove it completely.
 func TestCrash(t *testing.T) {
-	var mu = make(chan map[string]bool, 1)
+	mu := make(chan map[string]bool, 1)
 	mu <- map[string]bool{}
 	t.Run("scenarios", func(t *testing.T) {
 		for name := range scenarios() {
@@ -278,8 +278,16 @@ func checkRemoved(t *testing.T, n *node, dir string) {
 	if left := n.leftovers(t); len(left) > 0 {
 		t.Errorf("left on the node: %q", left)
 	}
-	if left := processesOf(t, dir); len(left) > 0 {
-		t.Errorf("processes left: %q", left)
+	for deadline := time.Now().Add(10 * time.Second); ; { // a monitor may be at its very end
+		left := processesOf(t, dir)
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("processes left: %q", left)
+			break
+		}
+		time.Sleep(time.Millisecond) // polling, with a deadline
 	}
 }
 

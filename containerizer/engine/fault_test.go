@@ -124,19 +124,21 @@ func TestFailedRestart(t *testing.T) {
 // TestOwed lets a cleanup fail: the container stays, says what it owes, and goes
 // with the next try, whoever makes it.
 func TestOwed(t *testing.T) {
-	for name, try := range map[string]func(context.Context, *node, *testing.T) error{
-		"destroy": func(ctx context.Context, n *node, t *testing.T) error { return n.engine(t).Destroy(ctx, "c") },
-		"reap":    func(ctx context.Context, n *node, t *testing.T) error { return n.engine(t).Reap(ctx, "c") },
-		"recover": func(ctx context.Context, n *node, t *testing.T) error {
-			r, err := n.engine(t).Recover(ctx, true)
+	for name, try := range map[string]func(*testing.T, *node) error{
+		"destroy": func(t *testing.T, n *node) error { t.Helper(); return n.engine(t).Destroy(t.Context(), "c") },
+		"reap":    func(t *testing.T, n *node) error { t.Helper(); return n.engine(t).Reap(t.Context(), "c") },
+		"recover": func(t *testing.T, n *node) error {
+			t.Helper()
+			r, err := n.engine(t).Recover(t.Context(), true)
 			if len(r.Repaired) != 1 || len(r.Owed) > 0 {
 				t.Errorf("Recover = %+v", r)
 			}
 			return err
 		},
-		"launch": func(ctx context.Context, n *node, t *testing.T) error {
-			_, err := n.engine(t).Launch(ctx, "c", spec("exit 0"), containerizer.LaunchOptions{})
-			return errors.Join(err, n.engine(t).Destroy(ctx, "c"))
+		"launch": func(t *testing.T, n *node) error {
+			t.Helper()
+			_, err := n.engine(t).Launch(t.Context(), "c", spec("exit 0"), containerizer.LaunchOptions{})
+			return errors.Join(err, n.engine(t).Destroy(t.Context(), "c"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,7 +169,7 @@ func TestOwed(t *testing.T) {
 				t.Errorf("Status = %+v, owed (-want +got):\n%s", s, diff)
 			}
 			n.provisioner.On = nil
-			if err := try(ctx, n, t); err != nil {
+			if err := try(t, n); err != nil {
 				t.Error(err)
 			}
 			if left := n.leftovers(t); len(left) > 0 {

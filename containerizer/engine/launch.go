@@ -85,18 +85,18 @@ func (e *Engine) createOp(ctx context.Context, op *operation, req *request, spec
 func (e *Engine) launchEntries(spec *containerizer.Spec) entries {
 	first := make(entries, 0, len(e.isolators)+2)
 	if spec.Image != nil || slices.ContainsFunc(spec.Mounts, func(m containerizer.Mount) bool { return m.Type == containerizer.MountImage }) {
-		first = append(first, ledgerEntry{ownEntries, kindProvision, "image"})
+		first = append(first, imageEntry())
 	}
 	for _, iso := range e.isolators {
 		first = append(first, ledgerEntry{ownEntries, kindIsolator, iso.Name()})
 	}
-	return append(first, ledgerEntry{ownEntries, kindLauncher, "process"})
+	return append(first, processEntry())
 }
 
 // placeNew makes l's folder below its parent's, which must be there and not on
 // its way out.
 func (e *Engine) placeNew(ctx context.Context, l *loaded) (*held, error) {
-	gate, err := e.enterGate(ctx, false)
+	gate, err := e.enterGate(ctx, shared)
 	if err != nil {
 		return nil, err
 	}

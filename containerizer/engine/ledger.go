@@ -36,6 +36,11 @@ const (
 
 type ledgerEntry struct{ owner, kind, name string }
 
+// Entries that a container has once.
+
+func imageEntry() ledgerEntry   { return ledgerEntry{ownEntries, kindProvision, "image"} }
+func processEntry() ledgerEntry { return ledgerEntry{ownEntries, kindLauncher, "process"} }
+
 func (e ledgerEntry) line(op byte) string {
 	return string(op) + "\t" + e.owner + "\t" + e.kind + "\t" + e.name + "\n"
 }
@@ -177,6 +182,13 @@ func (l *ledger) write(s string) error {
 		}
 	}
 	return fmt.Errorf("write the ledger: %w", outOfSpace(err))
+}
+
+// has says whether e is held.
+func (l *ledger) has(e ledgerEntry) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.held, e)
 }
 
 func (l *ledger) snapshot() entries {

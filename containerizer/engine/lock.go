@@ -18,18 +18,22 @@ import (
 // process holds. Within a process, operations queue without any lock.
 const lockPause = 20 * time.Millisecond
 
-func lockRecord(exclusive bool) *unix.Flock_t {
-	l := &unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart, Len: 1}
-	if exclusive {
-		l.Type = unix.F_WRLCK
-	}
-	return l
+// lockKind is a type of lock as fcntl(2) has it.
+type lockKind int16
+
+const (
+	shared    lockKind = unix.F_RDLCK
+	exclusive lockKind = unix.F_WRLCK
+)
+
+func lockRecord(kind lockKind) *unix.Flock_t {
+	return &unix.Flock_t{Type: int16(kind), Whence: io.SeekStart, Len: 1}
 }
 
 // tryLock is false when somebody else holds f's lock.
-func tryLock(f *os.File, exclusive bool) (bool, error) {
+func tryLock(f *os.File, kind lockKind) (bool, error) {
 	for {
-		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, lockRecord(exclusive))
+		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, lockRecord(kind))
 		switch {
 		case err == nil:
 			return true, nil
@@ -44,9 +48,9 @@ func tryLock(f *os.File, exclusive bool) (bool, error) {
 
 // waitLock takes f's lock as soon as it is free. blocked, if not nil, is called
 // once when it is not free at once.
-func waitLock(ctx context.Context, f *os.File, exclusive bool, blocked func()) error {
+func waitLock(ctx context.Context, f *os.File, kind lockKind, blocked func()) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, lockPause) {
-		ok, err := tryLock(f, exclusive)
+		ok, err := tryLock(f, kind)
 		if ok || err != nil {
 			return err
 		}
@@ -65,7 +69,7 @@ func waitLock(ctx context.Context, f *os.File, exclusive bool, blocked func()) e
 // isLocked says whether anybody holds a lock on f that an exclusive one would
 // wait for.
 func isLocked(f *os.File) (bool, error) {
-	l := lockRecord(true)
+	l := lockRecord(exclusive)
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, l); err != nil {
 		return false, fmt.Errorf("ask for the lock of %q: %w", f.Name(), err)
 	}

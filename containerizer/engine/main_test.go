@@ -28,14 +28,14 @@ type node struct {
 	opts        engine.Options
 }
 
-func newNode(t testing.TB) *node {
-	t.Helper()
-	return nodeAt(t, t.TempDir())
+func newNode(tb testing.TB) *node {
+	tb.Helper()
+	return nodeAt(tb, tb.TempDir())
 }
 
 // nodeAt is the node below dir, which may be another process's, too.
-func nodeAt(t testing.TB, dir string) *node {
-	t.Helper()
+func nodeAt(tb testing.TB, dir string) *node {
+	tb.Helper()
 	n := &node{
 		root: filepath.Join(dir, "root"), state: filepath.Join(dir, "state"),
 		launcher:    &enginetest.Launcher{},
@@ -45,7 +45,7 @@ func nodeAt(t testing.TB, dir string) *node {
 	}
 	for _, d := range []string{n.provisioner.Root, n.first.Root, n.last.Root} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	n.opts = engine.Options{
@@ -56,27 +56,27 @@ func nodeAt(t testing.TB, dir string) *node {
 	return n
 }
 
-func (n *node) engine(t testing.TB) *engine.Engine {
-	t.Helper()
+func (n *node) engine(tb testing.TB) *engine.Engine {
+	tb.Helper()
 	o := n.opts
 	if o.Log == nil {
-		o.Log = zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))
+		o.Log = zaptest.NewLogger(tb, zaptest.Level(zap.WarnLevel))
 	}
 	e, err := engine.New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := e.Close(t.Context()); err != nil && t.Context().Err() == nil {
-			t.Error(err)
+	tb.Cleanup(func() {
+		if err := e.Close(tb.Context()); err != nil && tb.Context().Err() == nil {
+			tb.Error(err)
 		}
 	})
 	return e
 }
 
 // leftovers lists everything that containers may leave on the node.
-func (n *node) leftovers(t testing.TB) []string {
-	t.Helper()
+func (n *node) leftovers(tb testing.TB) []string {
+	tb.Helper()
 	var left []string
 	for _, d := range []string{
 		n.first.Root, n.last.Root, n.provisioner.Root,
@@ -84,7 +84,7 @@ func (n *node) leftovers(t testing.TB) []string {
 	} {
 		found, err := os.ReadDir(d)
 		if err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, f := range found {
 			if f.Name() != ".lock" {
@@ -105,18 +105,25 @@ func spec(script string) *containerizer.Spec {
 func TestConformance(t *testing.T) {
 	n := newNode(t)
 	enginetest.Run(t, enginetest.Config{
-		New:  func(t *testing.T) containerizer.Engine { return n.engine(t) },
+		New: func(t *testing.T) containerizer.Engine {
+			t.Helper()
+			return n.engine(t)
+		},
 		Spec: spec,
 		Child: func(script string) *containerizer.Spec {
 			return &containerizer.Spec{Process: containerizer.Process{Args: []string{"/bin/sh", "-c", script}}}
 		},
 		Reap: func(t *testing.T, id containerizer.ContainerID) {
+			t.Helper()
 			e := n.engine(t)
 			if _, err := e.Wait(t.Context(), id); err != nil {
 				t.Error(err)
 			}
 		},
-		Freezes:   true,
-		Leftovers: func(t *testing.T) []string { return n.leftovers(t) },
+		Freezes: true,
+		Leftovers: func(t *testing.T) []string {
+			t.Helper()
+			return n.leftovers(t)
+		},
 	})
 }

@@ -20,25 +20,25 @@ func (e *Engine) namePath(name string) string {
 }
 
 // lookupName returns the container called name, "" when there is none.
-func (e *Engine) lookupName(name string) (containerizer.ContainerID, error) {
+func (e *Engine) lookupName(name string) containerizer.ContainerID {
 	target, err := os.Readlink(e.namePath(name))
 	if err != nil {
-		return "", nil //nolint:nilerr // no link, no name
+		return ""
 	}
 	id, err := containerizer.ParseContainerID(target)
 	if err != nil {
-		return "", nil //nolint:nilerr // not one of ours: left over
+		return "" // not one of ours: left over
 	}
 	l, err := e.load(id)
 	switch {
 	case errors.Is(err, containerizer.ErrNotFound):
-		return "", nil
+		return ""
 	case err != nil:
-		return id, nil //nolint:nilerr // a damaged container keeps its name
+		return id // a damaged container keeps its name
 	case !slices.Contains(l.names(), name):
-		return "", nil
+		return ""
 	}
-	return id, nil
+	return id
 }
 
 // claimName gives name to id, whose records name it already. ErrAlreadyExists
@@ -55,11 +55,7 @@ func (e *Engine) claimName(led *ledger, name string, id containerizer.ContainerI
 		if !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("claim name %q: %w", name, outOfSpace(err))
 		}
-		owner, err := e.lookupName(name)
-		if err != nil {
-			return err
-		}
-		switch owner {
+		switch owner := e.lookupName(name); owner {
 		case id:
 			return nil
 		case "":
@@ -81,13 +77,12 @@ func (e *Engine) dropStaleName(name string) error {
 	}
 	defer unlockClose(f)
 	for locked := false; !locked; {
-		if locked, err = tryLock(f, true); err != nil {
+		if locked, err = tryLock(f, exclusive); err != nil {
 			return err
 		}
 	}
-	owner, err := e.lookupName(name)
-	if err != nil || owner != "" {
-		return err
+	if e.lookupName(name) != "" {
+		return nil // claimed since
 	}
 	if err := os.Remove(e.namePath(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the left-over name %q: %w", name, err)

@@ -46,7 +46,7 @@ func (e *Engine) place(l *loaded, first entries) (_ *held, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the ledger of container %q: %w", l.id, outOfSpace(err))
 	}
-	if _, err = tryLock(f, true); err != nil {
+	if _, err = tryLock(f, exclusive); err != nil {
 		return nil, err
 	}
 	led, err := newLedger(f, first)
@@ -62,7 +62,7 @@ func (e *Engine) place(l *loaded, first entries) (_ *held, err error) {
 		}
 	}
 	l.dir = e.dir(l.id)
-	if err = moveIn(tmp, l.dir, l.id.IsRoot()); err != nil {
+	if err = moveIn(tmp, l.dir, l.id); err != nil {
 		return nil, err
 	}
 	return &held{id: l.id, dir: l.dir, ledger: led}, nil
@@ -70,9 +70,9 @@ func (e *Engine) place(l *loaded, first entries) (_ *held, err error) {
 
 // moveIn renames tmp to dir, which must not exist. A parent's folder of children
 // is made with the first.
-func moveIn(tmp, dir string, isRoot bool) error {
+func moveIn(tmp, dir string, id containerizer.ContainerID) error {
 	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.ENOENT) && !isRoot {
+	if errors.Is(err, unix.ENOENT) && !id.IsRoot() {
 		if err := os.Mkdir(filepath.Dir(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -110,7 +110,7 @@ func (e *Engine) hold(ctx context.Context, id containerizer.ContainerID, blocked
 		if err != nil {
 			return nil, fmt.Errorf("open the ledger of container %q: %w", id, outOfSpace(err))
 		}
-		if err := waitLock(ctx, f, true, blocked); err != nil {
+		if err := waitLock(ctx, f, exclusive, blocked); err != nil {
 			_ = f.Close() // nothing was written
 			return nil, fmt.Errorf("wait for another process that works on container %q: %w", id, err)
 		}

@@ -68,19 +68,23 @@ func TestEffectiveProcessRest(t *testing.T) {
 		want containerizer.Process
 	}{
 		"image": {
-			containerizer.Process{}, img,
+			containerizer.Process{},
+			img,
 			containerizer.Process{Args: []string{"c"}, Env: []string{"PATH=/img", "A=img"}, WorkingDir: "/img", User: "img"},
 		},
 		"user": {
-			containerizer.Process{Env: []string{"A=1", "B=2", "A=3"}, WorkingDir: "/w", User: "u"}, img,
+			containerizer.Process{Env: []string{"A=1", "B=2", "A=3"}, WorkingDir: "/w", User: "u"},
+			img,
 			containerizer.Process{Args: []string{"c"}, Env: []string{"PATH=/img", "A=3", "B=2"}, WorkingDir: "/w", User: "u"},
 		},
 		"no image": {
-			containerizer.Process{Args: []string{"c"}, Env: []string{"X="}, Terminal: true}, nil,
+			containerizer.Process{Args: []string{"c"}, Env: []string{"X="}, Terminal: true},
+			nil,
 			containerizer.Process{Args: []string{"c"}, Env: []string{defaultPath, "X=", "TERM=xterm"}, WorkingDir: "/", Terminal: true},
 		},
 		"own terminal type": {
-			containerizer.Process{Args: []string{"c"}, Env: []string{"PATH=", "TERM=vt100"}, Terminal: true}, nil,
+			containerizer.Process{Args: []string{"c"}, Env: []string{"PATH=", "TERM=vt100"}, Terminal: true},
+			nil,
 			containerizer.Process{Args: []string{"c"}, Env: []string{"PATH=", "TERM=vt100"}, WorkingDir: "/", Terminal: true},
 		},
 	} {

@@ -42,7 +42,8 @@ func TestWorkerChild(t *testing.T) {
 func oneLife(ctx context.Context, e interface {
 	containerizer.Engine
 	Close(context.Context) error
-}, worker string, i int) error {
+}, worker string, i int,
+) error {
 	id := containerizer.ContainerID(fmt.Sprintf("w%s-%d", worker, i))
 	s := imageSpec(fmt.Sprintf("exit %d", i))
 	s.Name = "name-" + string(id)
@@ -71,8 +72,8 @@ func TestManyProcesses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var wg, repairs sync.WaitGroup
+	e := n.engine(t)
 	repairs.Go(func() {
-		e := n.engine(t)
 		for ctx.Err() == nil {
 			if r, err := e.Recover(ctx, true); err != nil && ctx.Err() == nil || len(r.Owed) > 0 {
 				t.Errorf("Recover = %+v, %v", r, err)

@@ -159,8 +159,8 @@ func (e *Engine) ResolveID(ctx context.Context, nameOrID string) (containerizer.
 		}
 	}
 	if validateName(nameOrID) == nil && nameOrID != "" {
-		if id, err := e.lookupName(nameOrID); err != nil || id != "" {
-			return id, err
+		if id := e.lookupName(nameOrID); id != "" {
+			return id, nil
 		}
 	}
 	if perr == nil && id.IsRoot() {

@@ -56,7 +56,7 @@ func (r *recovery) records(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	gate, err := e.enterGate(ctx, true)
+	gate, err := e.enterGate(ctx, exclusive)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (r *recovery) records(ctx context.Context) error {
 		return nil
 	}
 	if r.repair {
-		if _, err := e.importRecords(); err != nil {
+		if err := e.importRecords(); err != nil {
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func (r *recovery) abandonedFolder(path string) bool {
 		return false
 	}
 	defer unlockClose(gate)
-	if ok, err := tryLock(gate, true); err != nil || !ok {
+	if ok, err := tryLock(gate, exclusive); err != nil || !ok {
 		return false // next time
 	}
 	_, err = os.Lstat(path)
@@ -269,8 +269,7 @@ func (r *recovery) names(context.Context) error {
 		if strings.HasPrefix(f.Name(), ".") {
 			continue
 		}
-		owner, err := r.e.lookupName(f.Name())
-		if err == nil && owner == "" {
+		if r.e.lookupName(f.Name()) == "" {
 			r.fix(fmt.Sprintf("name %q belongs to no container", f.Name()), func() error { return r.e.dropStaleName(f.Name()) })
 		}
 	}
@@ -284,7 +283,7 @@ func (r *recovery) strangers(ctx context.Context) error {
 		return nil
 	}
 	e := r.e
-	gate, err := e.enterGate(ctx, true)
+	gate, err := e.enterGate(ctx, exclusive)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ func (e *Engine) startOp(ctx context.Context, op *operation, o containerizer.Lau
 			}
 			return e.restart(ctx, op, h, l, o)
 		}
+	case containerizer.StateDestroying, containerizer.StateDestroyed:
 	}
 	return fmt.Errorf("start container %q: it is %s, and what did that was cut off; remove it: %w", l.id, l.st.State, containerizer.ErrFailedPrecondition)
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,21 +44,12 @@ func (e *Engine) Stop(ctx context.Context, id containerizer.ContainerID, timeout
 
 // stopProcess asks with the stop signal, waits, and kills.
 func (e *Engine) stopProcess(ctx context.Context, l *loaded, patience time.Duration) error {
-	if patience > 0 && l.st.State != containerizer.StateCreated {
-		sig, err := parseSignal(cmpOr(l.spec.StopSignal, defaultStopSignal))
-		if err != nil {
+	if patience > 0 && l.st.State != containerizer.StateCreated { // nobody is there yet to heed a signal
+		if err := e.askToStop(ctx, l); err != nil {
 			return fmt.Errorf("stop container %q: %w", l.id, err)
-		}
-		if err := e.signal(ctx, l, sig); err != nil && !errors.Is(err, containerizer.ErrFailedPrecondition) {
-			return fmt.Errorf("stop container %q: %w", l.id, err)
-		}
-		if l.st.State == containerizer.StatePaused {
-			if err := e.Resume(ctx, l.id); err != nil && !errors.Is(err, containerizer.ErrFailedPrecondition) {
-				return fmt.Errorf("stop container %q: %w", l.id, err)
-			}
 		}
 		wctx, cancel := context.WithTimeout(ctx, patience)
-		_, err = e.Wait(wctx, l.id)
+		_, err := e.Wait(wctx, l.id)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -70,6 +62,22 @@ func (e *Engine) stopProcess(ctx context.Context, l *loaded, patience time.Durat
 		return fmt.Errorf("stop: %w", err)
 	}
 	return nil
+}
+
+// askToStop sends the stop signal, and lets a paused container heed it.
+func (e *Engine) askToStop(ctx context.Context, l *loaded) error {
+	sig, err := parseSignal(cmp.Or(l.spec.StopSignal, defaultStopSignal))
+	if err != nil {
+		return err
+	}
+	err = e.signal(ctx, l, sig)
+	if err == nil && l.st.State == containerizer.StatePaused {
+		err = e.Resume(ctx, l.id)
+	}
+	if errors.Is(err, containerizer.ErrFailedPrecondition) { // it has ended meanwhile
+		return nil
+	}
+	return err
 }
 
 // stopSandbox stops the children together, then ends the sandbox.
@@ -98,14 +106,9 @@ func (e *Engine) stopSandbox(ctx context.Context, l *loaded, timeout *time.Durat
 	return err
 }
 
-func cmpOr(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
 // Kill implements [containerizer.Control].
+//
+//nolint:revive // the contract has the flag
 func (e *Engine) Kill(ctx context.Context, id containerizer.ContainerID, sig int, all bool) error {
 	if err := e.ready(ctx); err != nil {
 		return err

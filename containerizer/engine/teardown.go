@@ -70,7 +70,7 @@ func (e *Engine) destroyHeld(ctx context.Context, op *operation, h *held, l *loa
 			l.st.Termination, unseen = e.finalTermination(ctx, h, l, t), false
 			e.published(op, l)
 		}
-		if err := e.release(ctx, op, h, l, true); err != nil {
+		if err := errors.Join(e.release(ctx, op, h, l), e.releaseRootfs(ctx, op, h, l)); err != nil {
 			return e.owe(l, err)
 		}
 		err = e.forget(op, h, l)
@@ -100,7 +100,7 @@ func (e *Engine) owe(l *loaded, err error) error {
 
 // flatten takes errors.Join apart.
 func flatten(err error) []error {
-	joined, is := err.(interface{ Unwrap() []error }) //nolint:errorlint // only the outermost join
+	joined, is := err.(interface{ Unwrap() []error }) // the outermost join only
 	if !is {
 		return []error{err}
 	}
@@ -136,7 +136,7 @@ func (e *Engine) releaseExited(ctx context.Context, op *operation, h *held, l *l
 	if _, err := e.kill(ctx, op, h, l); err != nil {
 		return e.owe(l, err)
 	}
-	if err := e.release(ctx, op, h, l, false); err != nil {
+	if err := e.release(ctx, op, h, l); err != nil {
 		return e.owe(l, err)
 	}
 	e.step(op, "release.state")
@@ -153,57 +153,58 @@ func (e *Engine) releaseExited(ctx context.Context, op *operation, h *held, l *l
 	return e.saveAll(l)
 }
 
-// release runs the ledger backwards: launcher, isolators from the last to the
-// first, and with all the provisioner. A step that fails does not keep the
+// release runs the ledger backwards but for the root filesystem: launcher, then
+// isolators from the last to the first. An isolator that fails does not keep the
 // others from being tried.
 //
 // Preconditions: h is l's lock, and no process of l is left.
-func (e *Engine) release(ctx context.Context, op *operation, h *held, l *loaded, all bool) error {
+func (e *Engine) release(ctx context.Context, op *operation, h *held, l *loaded) error {
 	c := e.container(l)
+	err := e.undo(ctx, op, h, processEntry(), func(ctx context.Context) error {
+		if err := e.launcher.Cleanup(ctx, forIsolator(c, h, launcherOwner)); err != nil {
+			return fmt.Errorf("launcher: %w", err)
+		}
+		return nil
+	})
+	if err != nil { // the monitor may still hold what isolators are about to take away
+		return err
+	}
 	var errs []error
-	try := func(entry ledgerEntry, f func(context.Context) error) {
-		e.step(op, "release."+entry.kind)
-		ctx, cancel := e.detached(ctx)
-		defer cancel()
-		err := f(ctx)
-		if err == nil {
-			err = h.ledger.drop(entry)
-		}
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
-	holds := h.ledger.snapshot()
-	launcher := ledgerEntry{ownEntries, kindLauncher, "process"}
-	if slices.Contains(holds, launcher) {
-		try(launcher, func(ctx context.Context) error {
-			c := forIsolator(c, h, launcherOwner)
-			if err := e.launcher.Cleanup(ctx, c); err != nil {
-				return fmt.Errorf("launcher: %w", err)
-			}
-			return nil
-		})
-	}
-	if errs != nil { // the monitor may still hold what isolators are about to take away
-		return errors.Join(errs...)
-	}
-	for _, name := range slices.Backward(holds.names(ownEntries, kindIsolator)) {
-		try(ledgerEntry{ownEntries, kindIsolator, name}, func(ctx context.Context) error {
+	for _, name := range slices.Backward(h.ledger.snapshot().names(ownEntries, kindIsolator)) {
+		errs = append(errs, e.undo(ctx, op, h, ledgerEntry{ownEntries, kindIsolator, name}, func(ctx context.Context) error {
 			return e.cleanupIsolator(ctx, h, c, name)
-		})
-	}
-	if image := (ledgerEntry{ownEntries, kindProvision, "image"}); all && slices.Contains(holds, image) {
-		try(image, func(ctx context.Context) error {
-			if e.provisioner == nil {
-				return fmt.Errorf("the root filesystem: this engine has no provisioner: %w", containerizer.ErrUnsupported)
-			}
-			if err := e.provisioner.Destroy(ctx, l.id); err != nil {
-				return fmt.Errorf("root filesystem: %w", err)
-			}
-			return nil
-		})
+		}))
 	}
 	return errors.Join(errs...)
+}
+
+// releaseRootfs gives up what was provisioned for l.
+//
+// Preconditions: h is l's lock, and no process of l is left.
+func (e *Engine) releaseRootfs(ctx context.Context, op *operation, h *held, l *loaded) error {
+	return e.undo(ctx, op, h, imageEntry(), func(ctx context.Context) error {
+		if e.provisioner == nil {
+			return fmt.Errorf("the root filesystem: this engine has no provisioner: %w", containerizer.ErrUnsupported)
+		}
+		if err := e.provisioner.Destroy(ctx, l.id); err != nil {
+			return fmt.Errorf("root filesystem: %w", err)
+		}
+		return nil
+	})
+}
+
+// undo runs f for entry, if the ledger has it, and strikes it out when f succeeds.
+func (e *Engine) undo(ctx context.Context, op *operation, h *held, entry ledgerEntry, f func(context.Context) error) error {
+	if !h.ledger.has(entry) {
+		return nil
+	}
+	e.step(op, "release."+entry.kind)
+	ctx, cancel := e.detached(ctx)
+	defer cancel()
+	if err := f(ctx); err != nil {
+		return err
+	}
+	return h.ledger.drop(entry)
 }
 
 func (e *Engine) cleanupIsolator(ctx context.Context, h *held, c *containerizer.Container, name string) error {

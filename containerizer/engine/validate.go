@@ -163,21 +163,8 @@ func validateRest(_ containerizer.ContainerID, s *containerizer.Spec) error {
 	if s.StopTimeout != nil && *s.StopTimeout < 0 {
 		return invalid("stop timeout %s is negative", *s.StopTimeout)
 	}
-	switch s.Log.Driver {
-	case containerizer.LogFile, containerizer.LogNone, containerizer.LogPassthrough:
-	default:
-		return invalid("log driver %q is unknown (none, passthrough, or empty for a file)", s.Log.Driver)
-	}
-	if s.Log.Path != "" {
-		if err := hostPath("log path", s.Log.Path); err != nil {
-			return err
-		}
-	}
-	if s.Log.MaxSizeBytes < 0 || s.Log.MaxFiles < 0 {
-		return invalid("log size %d or number of files %d is negative", s.Log.MaxSizeBytes, s.Log.MaxFiles)
-	}
-	if s.Log.MaxFiles > 1 && s.Log.MaxSizeBytes == 0 {
-		return invalid("%d log files are wanted, but no size at which to begin the next", s.Log.MaxFiles)
+	if err := validateLog(&s.Log); err != nil {
+		return err
 	}
 	if hasControl(s.CgroupParent) || slices.Contains(strings.Split(s.CgroupParent, "/"), "..") {
 		return invalid("cgroup parent %q holds '..' or control characters", s.CgroupParent)
@@ -189,6 +176,26 @@ func validateRest(_ containerizer.ContainerID, s *containerizer.Spec) error {
 	}
 	if s.Runtime != "" {
 		return fmt.Errorf("OCI runtime %q is not configured; this engine launches natively: %w", s.Runtime, containerizer.ErrUnsupported)
+	}
+	return nil
+}
+
+func validateLog(l *containerizer.LogConfig) error {
+	switch l.Driver {
+	case containerizer.LogFile, containerizer.LogNone, containerizer.LogPassthrough:
+	default:
+		return invalid("log driver %q is unknown (none, passthrough, or empty for a file)", l.Driver)
+	}
+	if l.Path != "" {
+		if err := hostPath("log path", l.Path); err != nil {
+			return err
+		}
+	}
+	if l.MaxSizeBytes < 0 || l.MaxFiles < 0 {
+		return invalid("log size %d or number of files %d is negative", l.MaxSizeBytes, l.MaxFiles)
+	}
+	if l.MaxFiles > 1 && l.MaxSizeBytes == 0 {
+		return invalid("%d log files are wanted, but no size at which to begin the next", l.MaxFiles)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,41 +25,16 @@ func validateProcess(p *containerizer.Process) error {
 	if p == nil {
 		return invalid("no process")
 	}
-	for _, list := range [][]string{p.Entrypoint, p.Args} {
-		for i, a := range list {
-			if hasNUL(a) {
-				return invalid("argument %d of the command, %q, holds a NUL byte", i, a)
-			}
-		}
-	}
-	for _, kv := range p.Env {
-		key, _, ok := strings.Cut(kv, "=")
-		switch {
-		case !ok:
-			return invalid("environment %q has no '='", kv)
-		case key == "":
-			return invalid("environment %q has no name before '='", kv)
-		case hasNUL(kv):
-			return invalid("environment variable %q holds a NUL byte", key)
-		}
+	if err := validateStrings(p); err != nil {
+		return err
 	}
 	if p.WorkingDir != "" {
 		if err := containerPath("working directory", p.WorkingDir); err != nil {
 			return err
 		}
 	}
-	if err := validateUser(p.User); err != nil {
+	if err := validateIdentities(p); err != nil {
 		return err
-	}
-	for _, g := range p.AdditionalGroups {
-		if g == "" || strings.ContainsAny(g, ":\x00\n") {
-			return invalid("additional group %q is neither a number nor a name", g)
-		}
-	}
-	switch p.GroupsPolicy {
-	case containerizer.GroupsMerge, containerizer.GroupsStrict:
-	default:
-		return invalid("groups policy %q is unknown (strict, or empty for merge)", p.GroupsPolicy)
 	}
 	if p.Umask != nil && *p.Umask > 0o777 {
 		return invalid("umask %#o is greater than 0777", *p.Umask)
@@ -73,6 +49,42 @@ func validateProcess(p *containerizer.Process) error {
 		return invalid("console size %d×%d is out of range", p.ConsoleSize.Width, p.ConsoleSize.Height)
 	}
 	return validateRlimits(p.Rlimits)
+}
+
+func validateStrings(p *containerizer.Process) error {
+	for i, a := range slices.Concat(p.Entrypoint, p.Args) {
+		if hasNUL(a) {
+			return invalid("argument %d of the command, %q, holds a NUL byte", i, a)
+		}
+	}
+	for _, kv := range p.Env {
+		key, _, ok := strings.Cut(kv, "=")
+		switch {
+		case !ok:
+			return invalid("environment %q has no '='", kv)
+		case key == "":
+			return invalid("environment %q has no name before '='", kv)
+		case hasNUL(kv):
+			return invalid("environment variable %q holds a NUL byte", key)
+		}
+	}
+	return nil
+}
+
+func validateIdentities(p *containerizer.Process) error {
+	if err := validateUser(p.User); err != nil {
+		return err
+	}
+	for _, g := range p.AdditionalGroups {
+		if g == "" || strings.ContainsAny(g, ":\x00\n") {
+			return invalid("additional group %q is neither a number nor a name", g)
+		}
+	}
+	switch p.GroupsPolicy {
+	case containerizer.GroupsMerge, containerizer.GroupsStrict:
+		return nil
+	}
+	return invalid("groups policy %q is unknown (strict, or empty for merge)", p.GroupsPolicy)
 }
 
 func validateUser(u string) error {
@@ -118,35 +130,50 @@ func validateResources(r *containerizer.Resources) error {
 	if r.DiskBytes < 0 {
 		return invalid("disk limit %d is negative", r.DiskBytes)
 	}
-	if m := r.Linux.Memory; m != nil {
-		if m.Limit != nil && *m.Limit >= 0 && *m.Limit != 0 && *m.Limit < minMemory {
-			return invalid("memory limit of %d bytes is below the least possible, %d", *m.Limit, minMemory)
-		}
-		if m.Swap != nil && m.Limit != nil && *m.Swap > 0 && *m.Limit > 0 && *m.Swap < *m.Limit {
-			return invalid("limit of memory and swap, %d bytes, is below that of memory alone, %d", *m.Swap, *m.Limit)
-		}
-		if m.Reservation != nil && m.Limit != nil && *m.Limit > 0 && *m.Reservation > *m.Limit {
-			return invalid("memory reservation of %d bytes is above the limit of %d", *m.Reservation, *m.Limit)
-		}
-		if m.Swappiness != nil && *m.Swappiness > 100 {
-			return invalid("swappiness %d is above 100", *m.Swappiness)
-		}
+	if err := validateMemory(r.Linux.Memory); err != nil {
+		return err
 	}
-	if c := r.Linux.CPU; c != nil {
-		if c.Period != nil && *c.Period != 0 && (*c.Period < 1000 || *c.Period > 1_000_000) {
-			return invalid("CPU period of %d µs is not between 1000 and 1000000", *c.Period)
-		}
-		if c.Quota != nil && *c.Quota > 0 && *c.Quota < 1000 {
-			return invalid("CPU quota of %d µs is below 1000", *c.Quota)
-		}
-		if hasControl(c.Cpus) || hasControl(c.Mems) {
-			return invalid("CPU set %q or memory nodes %q hold control characters", c.Cpus, c.Mems)
-		}
+	if err := validateCPU(r.Linux.CPU); err != nil {
+		return err
 	}
 	for k, v := range r.Linux.Unified {
 		if k == "" || strings.ContainsAny(k, "/\x00\n") || hasNUL(v) {
 			return invalid("cgroup file %q is not a file name, or its value holds a NUL byte", k)
 		}
+	}
+	return nil
+}
+
+func validateMemory(m *specs.LinuxMemory) error {
+	if m == nil {
+		return nil
+	}
+	limit := int64(0) // none
+	if m.Limit != nil {
+		limit = max(*m.Limit, 0)
+	}
+	switch {
+	case limit > 0 && limit < minMemory:
+		return invalid("memory limit of %d bytes is below the least possible, %d", limit, minMemory)
+	case m.Swap != nil && *m.Swap > 0 && *m.Swap < limit:
+		return invalid("limit of memory and swap, %d bytes, is below that of memory alone, %d", *m.Swap, limit)
+	case m.Reservation != nil && limit > 0 && *m.Reservation > limit:
+		return invalid("memory reservation of %d bytes is above the limit of %d", *m.Reservation, limit)
+	case m.Swappiness != nil && *m.Swappiness > 100:
+		return invalid("swappiness %d is above 100", *m.Swappiness)
+	}
+	return nil
+}
+
+func validateCPU(c *specs.LinuxCPU) error {
+	switch {
+	case c == nil:
+	case c.Period != nil && *c.Period != 0 && (*c.Period < 1000 || *c.Period > 1_000_000):
+		return invalid("CPU period of %d µs is not between 1000 and 1000000", *c.Period)
+	case c.Quota != nil && *c.Quota > 0 && *c.Quota < 1000:
+		return invalid("CPU quota of %d µs is below 1000", *c.Quota)
+	case hasControl(c.Cpus) || hasControl(c.Mems):
+		return invalid("CPU set %q or memory nodes %q hold control characters", c.Cpus, c.Mems)
 	}
 	return nil
 }

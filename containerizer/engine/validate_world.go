@@ -17,8 +17,13 @@ func validateNamespaces(id containerizer.ContainerID, s *containerizer.Spec) err
 		name string
 		ns   containerizer.Namespace
 	}{
-		{"network", n.Network}, {"pid", n.PID}, {"ipc", n.IPC}, {"uts", n.UTS},
-		{"cgroup", n.Cgroup}, {"time", n.Time}, {"user", n.User},
+		{"network", n.Network},
+		{"pid", n.PID},
+		{"ipc", n.IPC},
+		{"uts", n.UTS},
+		{"cgroup", n.Cgroup},
+		{"time", n.Time},
+		{"user", n.User},
 	} {
 		if err := validateNamespace(id, kind.name, kind.ns); err != nil {
 			return err
@@ -123,6 +128,9 @@ func validateMounts(id containerizer.ContainerID, s *containerizer.Spec) error {
 		if err := validateMountOptions(&m); err != nil {
 			return err
 		}
+		if err := validateMountRest(&m); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -163,6 +171,10 @@ func validateMountSource(id containerizer.ContainerID, m *containerizer.Mount) e
 	default:
 		return invalid("type %q of the mount on %q is unknown", m.Type, m.Destination)
 	}
+	return nil
+}
+
+func validateMountRest(m *containerizer.Mount) error {
 	if m.SubPath != "" && (path.IsAbs(m.SubPath) || hasNUL(m.SubPath) || slices.Contains(strings.Split(m.SubPath, "/"), "..")) {
 		return invalid("sub-path %q of the mount on %q is not a relative path without '..'", m.SubPath, m.Destination)
 	}
@@ -180,8 +192,13 @@ func validateMountSource(id containerizer.ContainerID, m *containerizer.Mount) e
 // mountOpposites are options of which one mount can have one at most.
 func mountOpposites() [][]string {
 	return [][]string{
-		{"ro", "rw", "rro"}, {"suid", "nosuid"}, {"dev", "nodev"}, {"exec", "noexec"},
-		{"atime", "noatime"}, {"bind", "rbind"}, {"idmap", "ridmap"},
+		{"ro", "rw", "rro"},
+		{"suid", "nosuid"},
+		{"dev", "nodev"},
+		{"exec", "noexec"},
+		{"atime", "noatime"},
+		{"bind", "rbind"},
+		{"idmap", "ridmap"},
 		{"private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"},
 	}
 }
@@ -233,8 +250,8 @@ func validateDevices(_ containerizer.ContainerID, s *containerizer.Spec) error {
 
 func validateSecurity(_ containerizer.ContainerID, s *containerizer.Spec) error {
 	sec := &s.Security
-	switch {
-	case sec.Seccomp == "", sec.Seccomp == "default", sec.Seccomp == "unconfined":
+	switch sec.Seccomp {
+	case "", "default", "unconfined":
 	default:
 		if err := hostPath("seccomp profile", sec.Seccomp); err != nil {
 			return err
@@ -290,6 +307,9 @@ func validateNetwork(_ containerizer.ContainerID, s *containerizer.Spec) error {
 			return invalid("extra host %q is not of the form name:address", h)
 		}
 	}
+	if err := validateAttachments(n.Networks); err != nil {
+		return err
+	}
 	return validatePorts(s)
 }
 
@@ -324,7 +344,11 @@ func validatePorts(s *containerizer.Spec) error {
 		}
 		seen[k] = true
 	}
-	for _, a := range s.Network.Networks {
+	return nil
+}
+
+func validateAttachments(list []containerizer.NetworkAttachment) error {
+	for _, a := range list {
 		for _, ip := range a.IPs {
 			_, err := netip.ParseAddr(ip)
 			if _, perr := netip.ParsePrefix(ip); err != nil && perr != nil {

@@ -30,37 +30,42 @@ func (e *Engine) Wait(ctx context.Context, id containerizer.ContainerID) (*conta
 		return nil, err
 	}
 	for failures := 0; ; {
-		l, err := e.load(id)
-		if errors.Is(err, containerizer.ErrNotFound) {
-			if t := e.journal.termination(id); t != nil {
-				return t, nil
-			}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("wait: %w", err)
-		}
+		t, err := e.waitOnce(ctx, id)
 		switch {
-		case l.st.State.Alive():
-			t, err := e.waitAlive(ctx, l)
-			if t != nil {
-				return t, nil
+		case t != nil || errors.Is(err, containerizer.ErrNotFound):
+			return t, err
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("wait for container %q: %w", id, context.Cause(ctx))
+		case err != nil:
+			if failures++; failures == 3 { // a container may go while we look at it, but not twice
+				return nil, err
 			}
-			if ctx.Err() != nil {
-				return nil, fmt.Errorf("wait for container %q: %w", id, context.Cause(ctx))
-			}
-			if err != nil {
-				if failures++; failures == 3 { // the container may have gone meanwhile
-					return nil, fmt.Errorf("wait for container %q: %w", id, err)
-				}
-			}
-		case l.st.State == containerizer.StateExited,
-			l.st.State == containerizer.StateDestroying && l.st.Termination != nil:
-			return l.st.Termination, nil
 		}
 		if err := e.pause(ctx, id); err != nil {
-			return nil, fmt.Errorf("wait for container %q, which is %s: %w", id, l.st.State, err)
+			return nil, fmt.Errorf("wait for container %q: %w", id, err)
 		}
 	}
+}
+
+// waitOnce returns how id ended, waiting for that while it is alive; nil when it
+// is between two states.
+func (e *Engine) waitOnce(ctx context.Context, id containerizer.ContainerID) (*containerizer.Termination, error) {
+	l, err := e.load(id)
+	if errors.Is(err, containerizer.ErrNotFound) {
+		if t := e.journal.termination(id); t != nil {
+			return t, nil
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("wait: %w", err)
+	case l.st.State.Alive():
+		return e.waitAlive(ctx, l)
+	case l.st.State == containerizer.StateExited,
+		l.st.State == containerizer.StateDestroying && l.st.Termination != nil:
+		return l.st.Termination, nil
+	}
+	return nil, nil
 }
 
 // pause waits until the operation of this engine on id settles or ends, or a

@@ -77,12 +77,12 @@ func (l *Launcher) Launch(ctx context.Context, r containerizer.LaunchRequest) (_
 	if err := l.startMonitor(dir); err != nil {
 		return nil, err
 	}
-	return l.launched(ctx, r, len(o.Argv) == 0)
+	return l.launched(ctx, r)
 }
 
 func (l *Launcher) startMonitor(dir string) error {
 	cmd := exec.Command("/proc/self/exe") //nolint:noctx // it outlives the call
-	cmd.Env = append(os.Environ(), monitorEnv+"="+dir)
+	cmd.Env = append(os.Environ(), monitorEnv+"="+dir, "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start a monitor: %w", err)
@@ -92,8 +92,9 @@ func (l *Launcher) startMonitor(dir string) error {
 }
 
 // launched waits until the monitor is where r wants it.
-func (l *Launcher) launched(ctx context.Context, r containerizer.LaunchRequest, sandbox bool) (*containerizer.Launched, error) {
-	c := r.Container
+func (l *Launcher) launched(ctx context.Context, r containerizer.LaunchRequest) (*containerizer.Launched, error) {
+	c, p := r.Container, &r.Container.Spec.Process
+	sandbox := len(p.Entrypoint)+len(p.Args) == 0
 	s, err := l.await(ctx, c, func(s *monitorState) bool {
 		return s.PID > 0 || s.FailCode > 0 || ((r.Hold || r.Info.Barrier || sandbox) && s.MonitorPID > 0)
 	})

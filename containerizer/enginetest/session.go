@@ -75,7 +75,7 @@ func (s *session) follow(dir string, to io.Writer, offset int64) error {
 func copyFrom(to io.Writer, path string, offset int64) (int64, error) {
 	f, err := os.Open(path)
 	if err != nil || to == nil {
-		return 0, nil //nolint:nilerr // no output yet
+		return 0, nil // no output yet
 	}
 	defer f.Close() //nolint:errcheck // only read
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {

@@ -11,6 +11,7 @@ import (
 
 // testNoGrowth repeats the round trip and compares descriptors and goroutines.
 func (s *suite) testNoGrowth(t *testing.T) {
+	t.Helper()
 	iso, f := s.cfg.New(t), s.container(t)
 	round := func() {
 		s.mustPrepare(t, iso, f)

@@ -12,6 +12,7 @@ import (
 // testOptional checks what the optional interfaces promise of a container that
 // has no process, prepared and unknown.
 func (s *suite) testOptional(t *testing.T) {
+	t.Helper()
 	iso, f := s.cfg.New(t), s.container(t)
 	f.Launch = s.mustPrepare(t, iso, f)
 	stranger := NewContainer(t, s.cfg.Spec()).Container

@@ -112,6 +112,7 @@ func (s *suite) mustBeGone(t *testing.T, c *containerizer.Container) {
 }
 
 func (s *suite) testName(t *testing.T) {
+	t.Helper()
 	a, b := s.cfg.New(t).Name(), s.cfg.New(t).Name()
 	if a == "" || a != b {
 		t.Fatalf("Name() = %q, then %q; want one constant name", a, b)
@@ -119,6 +120,7 @@ func (s *suite) testName(t *testing.T) {
 }
 
 func (s *suite) testRoundTrip(t *testing.T) {
+	t.Helper()
 	mounts := mountTable(t)
 	iso, f := s.cfg.New(t), s.container(t)
 	for range 2 { // the second round is a restart of the container
@@ -132,6 +134,7 @@ func (s *suite) testRoundTrip(t *testing.T) {
 }
 
 func (s *suite) testReadOnly(t *testing.T) {
+	t.Helper()
 	iso, f := s.cfg.New(t), s.container(t)
 	spec, launch := mustJSON(t, f.Spec), mustJSON(t, f.Launch)
 	info := s.mustPrepare(t, iso, f)
@@ -152,6 +155,7 @@ func (s *suite) testReadOnly(t *testing.T) {
 }
 
 func (s *suite) testDamaged(t *testing.T) {
+	t.Helper()
 	f := s.container(t)
 	s.mustPrepare(t, s.cfg.New(t), f)
 	s.mustClean(t, s.cfg.New(t), f.Damaged())
@@ -159,6 +163,7 @@ func (s *suite) testDamaged(t *testing.T) {
 }
 
 func (s *suite) testStranger(t *testing.T) {
+	t.Helper()
 	iso, known := s.cfg.New(t), s.container(t)
 	s.mustPrepare(t, iso, known)
 	before := s.leftovers(t, known.ID)
@@ -176,6 +181,7 @@ func (s *suite) testStranger(t *testing.T) {
 
 // testFailing spoils each acquisition of Prepare in turn, in every way.
 func (s *suite) testFailing(t *testing.T) {
+	t.Helper()
 	probe := s.container(t)
 	s.mustPrepare(t, s.cfg.New(t), probe)
 	n := probe.Ledger.Acquisitions()
@@ -220,6 +226,7 @@ func prepareCrashing(t *testing.T, iso containerizer.Isolator, f *Fixture) (err 
 }
 
 func (s *suite) testCancelled(t *testing.T) {
+	t.Helper()
 	iso, f := s.cfg.New(t), s.container(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -229,6 +236,7 @@ func (s *suite) testCancelled(t *testing.T) {
 }
 
 func (s *suite) testRefused(t *testing.T) {
+	t.Helper()
 	for name, spec := range s.cfg.Refused {
 		t.Run(name, func(t *testing.T) {
 			iso, f := s.cfg.New(t), s.fill(t, NewContainer(t, spec()))
@@ -242,6 +250,7 @@ func (s *suite) testRefused(t *testing.T) {
 }
 
 func (s *suite) testChild(t *testing.T) {
+	t.Helper()
 	if s.cfg.ChildSpec == nil {
 		return
 	}
@@ -261,6 +270,7 @@ func (s *suite) testChild(t *testing.T) {
 }
 
 func (s *suite) testParallel(t *testing.T) {
+	t.Helper()
 	const containers = 8
 	iso := s.cfg.New(t)
 	fixtures := make([]*Fixture, containers)
@@ -289,6 +299,7 @@ func (s *suite) testParallel(t *testing.T) {
 }
 
 func (s *suite) testRecover(t *testing.T) {
+	t.Helper()
 	if _, is := s.cfg.New(t).(containerizer.Recoverer); !is {
 		return
 	}
