@@ -24,11 +24,11 @@ func BenchmarkPrepareCleanup(b *testing.B) {
 	}{
 		{"plain", &containerizer.Spec{}},
 		{"limits", limited(specs.LinuxResources{
-			CPU:    &specs.LinuxCPU{Quota: ptr(int64(50000)), Period: ptr(uint64(100000))},
-			Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20)), Swap: ptr(int64(128 << 20))},
-			Pids:   &specs.LinuxPids{Limit: ptr(int64(50))},
+			CPU:    &specs.LinuxCPU{Quota: new(int64(50000)), Period: new(uint64(100000))},
+			Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20)), Swap: new(int64(128 << 20))},
+			Pids:   &specs.LinuxPids{Limit: new(int64(50))},
 		})},
-		{"device", limited(specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: ptr(int64(10)), Minor: ptr(int64(229)), Access: "rw"}}})},
+		{"device", limited(specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: new(int64(10)), Minor: new(int64(229)), Access: "rw"}}})},
 	} {
 		for _, regime := range []struct {
 			name  string

@@ -1,5 +1,7 @@
 package cgroup
 
+import "slices"
+
 // A small assembler for one kind of program: the device filter of version 2.
 // decisions/0001 says why there is no library for it.
 
@@ -50,20 +52,19 @@ func deviceProgram(rules []deviceRule) []instruction {
 		{op: opLoad32, reg: regMajor | regContext<<4, off: 4},
 		{op: opLoad32, reg: regMinor | regContext<<4, off: 8},
 	}
-	for n := len(rules) - 1; n >= 0; n-- {
-		p = append(p, ruleProgram(rules[n])...)
-		if rules[n].everything() {
+	for _, r := range slices.Backward(rules) {
+		p = append(p, ruleProgram(r)...)
+		if r.everything() {
 			return p // nothing comes after it; the verifier refuses dead code
 		}
 	}
-	return append(p, verdict(false)...)
+	return append(p, verdict(deny)...)
 }
 
-func verdict(allow bool) []instruction {
-	result := int32(0)
-	if allow {
-		result = 1
-	}
+// What the program returns.
+const deny, allow = 0, 1
+
+func verdict(result int32) []instruction {
 	return []instruction{{op: opMovImm, reg: regResult, imm: result}, {op: opExit}}
 }
 
@@ -95,7 +96,11 @@ func ruleProgram(r deviceRule) []instruction {
 			instruction{op: opAndImm, reg: regScratch, imm: int32(r.access)},
 			instruction{op: opJeqImm, reg: regScratch, imm: 0, off: leave})
 	}
-	p = append(p, verdict(r.allow)...)
+	result := int32(deny)
+	if r.allow {
+		result = allow
+	}
+	p = append(p, verdict(result)...)
 	for n := range p {
 		if p[n].off == leave {
 			p[n].off = int16(len(p) - n - 1)

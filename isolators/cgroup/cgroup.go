@@ -85,7 +85,7 @@ var (
 // Errors: ErrInvalid for options that make no sense, ErrUnsupported for what
 // this node does not have.
 func New(o Options) (*Isolator, error) {
-	enabled, explicit, err := parseIsolation(o.Isolation)
+	enabled, err := parseIsolation(o.Isolation)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func New(o Options) (*Isolator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.enable(enabled, explicit); err != nil {
+	if err := n.enable(enabled); err != nil {
 		return nil, err
 	}
 	return newIsolator(o, n)
@@ -155,31 +155,26 @@ func Names() []string {
 	}
 }
 
-// parseIsolation turns names of configuration into controllers. explicit is
-// false when all that exist are meant.
-func parseIsolation(names []string) (enabled []controller, explicit bool, err error) {
-	if len(names) == 0 || slices.Contains(names, "cgroups/all") {
-		for _, n := range names {
-			if !slices.Contains(Names(), n) {
-				return nil, false, unknownName(n)
-			}
-		}
-		return nil, false, nil
-	}
+// parseIsolation turns names of configuration into controllers; nil stands for all
+// that there are.
+func parseIsolation(names []string) (asked []controller, err error) {
 	for _, n := range names {
+		if !slices.Contains(Names(), n) {
+			return nil, unknownName(n)
+		}
 		switch n {
 		case "cgroups/cpu":
-			enabled = append(enabled, cpu, cpuacct)
+			asked = append(asked, cpu, cpuacct)
 		case "cgroups/mem":
-			enabled = append(enabled, memory)
+			asked = append(asked, memory)
 		default:
-			if !slices.Contains(Names(), n) {
-				return nil, false, unknownName(n)
-			}
-			enabled = append(enabled, controller(path.Base(n)))
+			asked = append(asked, controller(path.Base(n)))
 		}
 	}
-	return enabled, true, nil
+	if slices.Contains(names, "cgroups/all") {
+		return nil, nil
+	}
+	return asked, nil
 }
 
 func unknownName(n string) error {

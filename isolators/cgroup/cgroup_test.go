@@ -19,10 +19,10 @@ import (
 // machines have.
 func busySpec() *containerizer.Spec {
 	return &containerizer.Spec{Resources: containerizer.Resources{Linux: specs.LinuxResources{
-		CPU:     &specs.LinuxCPU{Shares: ptr(uint64(512)), Quota: ptr(int64(50000)), Period: ptr(uint64(100000)), Cpus: "0", Mems: "0"},
-		Memory:  &specs.LinuxMemory{Limit: ptr(int64(64 << 20)), Swap: ptr(int64(96 << 20)), Reservation: ptr(int64(32 << 20))},
-		Pids:    &specs.LinuxPids{Limit: ptr(int64(50))},
-		Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: ptr(int64(10)), Minor: ptr(int64(229)), Access: "rw"}},
+		CPU:     &specs.LinuxCPU{Shares: new(uint64(512)), Quota: new(int64(50000)), Period: new(uint64(100000)), Cpus: "0", Mems: "0"},
+		Memory:  &specs.LinuxMemory{Limit: new(int64(64 << 20)), Swap: new(int64(96 << 20)), Reservation: new(int64(32 << 20))},
+		Pids:    &specs.LinuxPids{Limit: new(int64(50))},
+		Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: new(int64(10)), Minor: new(int64(229)), Access: "rw"}},
 	}}}
 }
 
@@ -30,13 +30,14 @@ func TestConformance(t *testing.T) {
 	parent := newParent(t)
 	isolatortest.Run(t, isolatortest.Config{
 		New: func(t *testing.T) containerizer.Isolator {
+			t.Helper()
 			return newIsolator(t, cgroup.Options{Parent: parent, Owner: "conformance", OrphanAge: time.Nanosecond})
 		},
 		Spec: busySpec,
 		ChildSpec: func() *containerizer.Spec {
 			s := busySpec()
-			s.Resources.Linux.Memory = &specs.LinuxMemory{Limit: ptr(int64(16 << 20))}
-			s.Resources.Linux.CPU.Quota = ptr(int64(20000))
+			s.Resources.Linux.Memory = &specs.LinuxMemory{Limit: new(int64(16 << 20))}
+			s.Resources.Linux.CPU.Quota = new(int64(20000))
 			return s
 		},
 		Refused:   refused(t),
@@ -49,6 +50,7 @@ func TestConformanceWithoutLimits(t *testing.T) {
 	parent := newParent(t)
 	isolatortest.Run(t, isolatortest.Config{
 		New: func(t *testing.T) containerizer.Isolator {
+			t.Helper()
 			return newIsolator(t, cgroup.Options{Parent: parent, Owner: "conformance", OrphanAge: time.Nanosecond})
 		},
 		Spec:      func() *containerizer.Spec { return &containerizer.Spec{} },
@@ -86,33 +88,33 @@ func refused(t *testing.T) map[string]func() *containerizer.Spec {
 			return &containerizer.Spec{Resources: containerizer.Resources{Linux: r}}
 		}
 	}
-	add("one share", specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: ptr(uint64(1))}})
-	add("tiny quota", specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr(int64(10))}})
-	add("long period", specs.LinuxResources{CPU: &specs.LinuxCPU{Period: ptr(uint64(2000000))}})
-	add("burst above quota", specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr(int64(20000)), Burst: ptr(uint64(30000))}})
-	add("idle 2", specs.LinuxResources{CPU: &specs.LinuxCPU{Idle: ptr(int64(2))}})
+	add("one share", specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: new(uint64(1))}})
+	add("tiny quota", specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: new(int64(10))}})
+	add("long period", specs.LinuxResources{CPU: &specs.LinuxCPU{Period: new(uint64(2000000))}})
+	add("burst above quota", specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: new(int64(20000)), Burst: new(uint64(30000))}})
+	add("idle 2", specs.LinuxResources{CPU: &specs.LinuxCPU{Idle: new(int64(2))}})
 	add("cpu list", specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "0,a"}})
 	add("cpu that does not exist", specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "4000"}})
 	add("memory node list", specs.LinuxResources{CPU: &specs.LinuxCPU{Mems: "1-0"}})
-	add("128 bytes", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(128))}})
-	add("negative memory", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(-5))}})
-	add("swap below limit", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20)), Swap: ptr(int64(32 << 20))}})
-	add("swap alone", specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: ptr(int64(32 << 20))}})
-	add("reservation above limit", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(1 << 20)), Reservation: ptr(int64(2 << 20))}})
-	add("swappiness", specs.LinuxResources{Memory: &specs.LinuxMemory{Swappiness: ptr(uint64(101))}})
-	add("pids", specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(-2))}})
-	add("many pids", specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(1 << 40))}})
-	add("io weight", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(5))}})
+	add("128 bytes", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(128))}})
+	add("negative memory", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(-5))}})
+	add("swap below limit", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20)), Swap: new(int64(32 << 20))}})
+	add("swap alone", specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: new(int64(32 << 20))}})
+	add("reservation above limit", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(1 << 20)), Reservation: new(int64(2 << 20))}})
+	add("swappiness", specs.LinuxResources{Memory: &specs.LinuxMemory{Swappiness: new(uint64(101))}})
+	add("pids", specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(-2))}})
+	add("many pids", specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(1 << 40))}})
+	add("io weight", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: new(uint16(5))}})
 	add("io device", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{{LinuxBlockIODevice: specs.LinuxBlockIODevice{Major: -1}, Rate: 1}}}})
 	add("io device that does not exist", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{{LinuxBlockIODevice: specs.LinuxBlockIODevice{Major: 4000, Minor: 4000}, Rate: 1 << 20}}}})
 	add("page size", specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "two", Limit: 1}}})
-	add("rdma", specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"../x": {HcaHandles: ptr(uint32(1))}}})
+	add("rdma", specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"../x": {HcaHandles: new(uint32(1))}}})
 	add("unified path", specs.LinuxResources{Unified: map[string]string{"../memory.max": "1"}})
 	add("unified processes", specs.LinuxResources{Unified: map[string]string{"cgroup.procs": "1"}})
 	add("unified unknown", specs.LinuxResources{Unified: map[string]string{"memory.bogus": "1"}})
 	add("device type", specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "x"}}})
 	add("device access", specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Access: "rx"}}})
-	add("device number", specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: ptr(int64(1 << 20))}}})
+	add("device number", specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: new(int64(1 << 20))}}})
 	for name, parent := range map[string]string{"relative parent": "a/b", "parent above": "/../x", "slice": "machine.slice", "newline": "/a\nb"} {
 		cases[name] = func() *containerizer.Spec { return &containerizer.Spec{CgroupParent: parent} }
 	}
@@ -157,7 +159,7 @@ func TestNames(t *testing.T) {
 func TestIsolationLeavesControllersOut(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t), Isolation: []string{"cgroups/cpu", "cgroups/pids"}})
 	f := isolatortest.NewContainer(t, &containerizer.Spec{Resources: containerizer.Resources{Linux: specs.LinuxResources{
-		Memory: &specs.LinuxMemory{Limit: ptr(int64(1 << 30))},
+		Memory: &specs.LinuxMemory{Limit: new(int64(1 << 30))},
 	}}})
 	_, err := iso.Prepare(t.Context(), f.Container)
 	if !errors.Is(err, containerizer.ErrUnsupported) || !strings.Contains(err.Error(), "cgroups/mem") {

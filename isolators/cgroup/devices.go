@@ -79,13 +79,13 @@ func defaultDevices() []deviceRule {
 }
 
 // deviceRules are the rules for c, later ones overriding earlier ones, on top of
-// denying everything; changed, when not nil, stands for the spec's resources. all
-// is true when everything is allowed.
-func deviceRules(c *containerizer.Container, changed []specs.LinuxDeviceCgroup) (rules []deviceRule, all bool, err error) {
+// denying everything; changed, when not nil, stands for the spec's resources.
+func deviceRules(c *containerizer.Container, changed []specs.LinuxDeviceCgroup) ([]deviceRule, error) {
+	everything := deviceRule{true, 'a', anyNumber, anyNumber, accessAll}
 	if c.Spec.Security.Privileged || c.Spec.Class == containerizer.ClassPodSandbox {
 		// A pod sandbox runs nothing of the user's, and what it denies would be denied
 		// to every container below it.
-		return nil, true, nil
+		return []deviceRule{everything}, nil
 	}
 	asked := c.Spec.Resources.Linux.Devices
 	if changed != nil {
@@ -95,26 +95,28 @@ func deviceRules(c *containerizer.Container, changed []specs.LinuxDeviceCgroup) 
 	if c.Launch != nil {
 		lists = append(lists, c.Launch.DeviceRules)
 	}
+	var rules []deviceRule
 	for _, list := range lists {
 		for _, d := range list {
 			r, err := parseDeviceRule(d)
 			if err != nil {
-				return nil, false, err
+				return nil, err
 			}
 			if r.everything() {
-				rules, all = rules[:0], r.allow
-				continue
+				rules = rules[:0] // whatever was before
 			}
 			rules = append(rules, r)
 		}
 	}
-	if all && len(rules) == 0 {
-		return nil, true, nil
+	if allowsAll(rules) {
+		return rules, nil
 	}
-	if all {
-		rules = append([]deviceRule{{true, 'a', anyNumber, anyNumber, accessAll}}, rules...)
-	}
-	return append(rules, defaultDevices()...), false, nil
+	return append(rules, defaultDevices()...), nil
+}
+
+// allowsAll is whether rules forbid nothing.
+func allowsAll(rules []deviceRule) bool {
+	return len(rules) == 1 && rules[0].everything() && rules[0].allow
 }
 
 func parseDeviceRule(d specs.LinuxDeviceCgroup) (deviceRule, error) {
@@ -205,26 +207,32 @@ func (s *deviceSet) apply(r deviceRule) error {
 	at := slices.IndexFunc(s.exceptions, func(e deviceRule) bool {
 		return e.kind == r.kind && e.major == r.major && e.minor == r.minor
 	})
-	if r.allow == s.allowAll { // takes an exception back
-		for n, e := range s.exceptions {
-			if n != at && overlap(e, r) {
-				return fmt.Errorf("device rule %q overlaps the earlier rule %q; cgroup version 1 cannot express that: %w", r, e, containerizer.ErrUnsupported)
-			}
-		}
-		if at >= 0 {
-			s.exceptions[at].access &^= r.access
-			if s.exceptions[at].access == 0 {
-				s.exceptions = slices.Delete(s.exceptions, at, at+1)
-			}
-		}
-		return nil
-	}
-	r.allow = false
-	if at >= 0 {
+	switch {
+	case r.allow == s.allowAll:
+		return s.takeBack(r, at)
+	case at >= 0:
 		s.exceptions[at].access |= r.access
+	default:
+		r.allow = false
+		s.exceptions = append(s.exceptions, r)
+	}
+	return nil
+}
+
+// takeBack removes r from the exceptions; at is the one about the same devices.
+func (s *deviceSet) takeBack(r deviceRule, at int) error {
+	for n, e := range s.exceptions {
+		if n != at && overlap(e, r) {
+			return fmt.Errorf("device rule %q overlaps the earlier rule %q; cgroup version 1 cannot express that: %w", r, e, containerizer.ErrUnsupported)
+		}
+	}
+	if at < 0 {
 		return nil
 	}
-	s.exceptions = append(s.exceptions, r)
+	s.exceptions[at].access &^= r.access
+	if s.exceptions[at].access == 0 {
+		s.exceptions = slices.Delete(s.exceptions, at, at+1)
+	}
 	return nil
 }
 

@@ -98,8 +98,8 @@ func loadDevices(rules []deviceRule) (int, error) {
 
 // attachDevices makes rules those of the group dir, in place of the ones that
 // berth attached before, if any; nothing is ever allowed or denied in between
-// that neither of both does. all takes the filter away.
-func attachDevices(dir string, rules []deviceRule, all bool) error {
+// that neither of both does. Rules that allow everything take the filter away.
+func attachDevices(dir string, rules []deviceRule) error {
 	group, err := open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -112,12 +112,17 @@ func attachDevices(dir string, rules []deviceRule, all bool) error {
 	if old >= 0 {
 		defer func() { _ = unix.Close(old) }()
 	}
-	if all {
+	if allowsAll(rules) {
 		if old < 0 {
 			return nil
 		}
 		return detachDevices(dir, group, old)
 	}
+	return attach(dir, group, old, rules)
+}
+
+// attach loads a filter and attaches it in place of old, -1 for none.
+func attach(dir string, group, old int, rules []deviceRule) error {
 	prog, err := loadDevices(rules)
 	if err != nil {
 		return err
@@ -142,16 +147,7 @@ func attachNewDevices(dir string, rules []deviceRule) error {
 		return err
 	}
 	defer func() { _ = unix.Close(group) }()
-	prog, err := loadDevices(rules)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(prog) }()
-	attr := bpfProgAttach{target: uint32(group), prog: uint32(prog), attachType: unix.BPF_CGROUP_DEVICE, flags: unix.BPF_F_ALLOW_MULTI}
-	if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
-		return fmt.Errorf("attach the eBPF device filter to %q: %w", dir, err)
-	}
-	return nil
+	return attach(dir, group, -1, rules)
 }
 
 func detachDevices(dir string, group, prog int) error {

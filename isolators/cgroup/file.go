@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -76,20 +75,6 @@ func readFile(file string) (string, error) {
 		}
 		buf = buf[:len(buf)+n]
 	}
-}
-
-// readUint reads a file with one number; "max" and the version 1 "no limit"
-// values are 0, and -1 is too.
-func readUint(file string) (uint64, error) {
-	s, err := readFile(file)
-	if err != nil {
-		return 0, err
-	}
-	v, err := parseLimit(s)
-	if err != nil {
-		return 0, fmt.Errorf("%q: %w", file, err)
-	}
-	return v, nil
 }
 
 // readPIDs reads a cgroup.procs file.

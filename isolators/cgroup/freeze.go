@@ -20,7 +20,7 @@ func (i *Isolator) Freeze(ctx context.Context, c *containerizer.Container) error
 		return err
 	}
 	if err := i.freeze(ctx, dir); err != nil {
-		_ = i.writeFrozen(dir, false) // the error says what happened
+		_ = i.writeState(dir, thawed) // the error says what happened
 		return fmt.Errorf("pause container %q: %w", c.ID, err)
 	}
 	return nil
@@ -32,10 +32,10 @@ func (i *Isolator) Thaw(ctx context.Context, c *containerizer.Container) error {
 	if err != nil {
 		return err
 	}
-	if err := i.writeFrozen(dir, false); err != nil {
+	if err := i.writeState(dir, thawed); err != nil {
 		return fmt.Errorf("resume container %q: %w", c.ID, err)
 	}
-	if err := i.awaitFrozen(ctx, dir, false); err != nil {
+	if err := i.await(ctx, dir, thawed); err != nil {
 		return fmt.Errorf("resume container %q: %w", c.ID, err)
 	}
 	return nil
@@ -61,51 +61,60 @@ func (i *Isolator) freezerDir(c *containerizer.Container, what string) (string, 
 	return g.in(&i.node.hierarchies[0]), nil
 }
 
-func (i *Isolator) writeFrozen(dir string, frozen bool) error {
-	file, on, off := "/freezer.state", "FROZEN", "THAWED"
-	if i.node.unified {
-		file, on, off = "/cgroup.freeze", "1", "0"
+// freezerState is a state of a group as the version 1 freezer writes it.
+type freezerState string
+
+const (
+	frozen freezerState = "FROZEN"
+	thawed freezerState = "THAWED"
+)
+
+func (i *Isolator) writeState(dir string, s freezerState) error {
+	if !i.node.unified {
+		return writeFile(dir+"/freezer.state", string(s))
 	}
-	if frozen {
-		return writeFile(dir+file, on)
+	value := "0"
+	if s == frozen {
+		value = "1"
 	}
-	return writeFile(dir+file, off)
+	return writeFile(dir+"/cgroup.freeze", value)
 }
 
-// isFrozen is whether the kernel has stopped, or let go, everything below dir.
-func (i *Isolator) isFrozen(dir string) (bool, error) {
-	if i.node.unified {
-		events, err := readFile(dir + "/cgroup.events")
-		if err != nil {
-			return false, err
-		}
-		return strings.Contains(events, "frozen 1"), nil
+// state is what the kernel has reached with everything below dir; "" is neither.
+func (i *Isolator) state(dir string) (freezerState, error) {
+	if !i.node.unified {
+		state, err := readFile(dir + "/freezer.state")
+		return freezerState(state), err
 	}
-	state, err := readFile(dir + "/freezer.state")
-	return state == "FROZEN", err
+	events, err := readFile(dir + "/cgroup.events")
+	if err == nil && strings.Contains(events, "frozen 1") {
+		return frozen, nil
+	}
+	return thawed, err
 }
 
 // freeze stops everything below dir. The version 1 freezer can miss a process
 // that forks just then, and stays FREEZING until it is told again
 // (freezer-subsystem.rst).
 func (i *Isolator) freeze(ctx context.Context, dir string) error {
-	if err := i.writeFrozen(dir, true); err != nil {
+	if err := i.writeState(dir, frozen); err != nil {
 		return err
 	}
-	return i.awaitFrozen(ctx, dir, true)
+	return i.await(ctx, dir, frozen)
 }
 
-func (i *Isolator) awaitFrozen(ctx context.Context, dir string, want bool) error {
+// await waits until the group dir is as wanted.
+func (i *Isolator) await(ctx context.Context, dir string, want freezerState) error {
 	for pause := firstPause / 5; ; pause = min(2*pause, longestPause) {
-		frozen, err := i.isFrozen(dir)
-		if err != nil || frozen == want {
+		now, err := i.state(dir)
+		if err != nil || now == want {
 			return err
 		}
 		if err := wait(ctx, pause); err != nil {
 			return fmt.Errorf("%w while %s", err, stuck(dir))
 		}
 		if !i.node.unified {
-			if err := i.writeFrozen(dir, want); err != nil {
+			if err := i.writeState(dir, want); err != nil {
 				return err
 			}
 		}

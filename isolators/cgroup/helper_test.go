@@ -23,71 +23,71 @@ import (
 const patience = 20 * time.Second
 
 // unified is whether this machine has version 2 only.
-func unified(t testing.TB) bool {
-	t.Helper()
+func unified(tb testing.TB) bool {
+	tb.Helper()
 	var fs unix.Statfs_t
 	if err := unix.Statfs(cgroup.DefaultRoot, &fs); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return int64(fs.Type) == unix.CGROUP2_SUPER_MAGIC
+	return fs.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-func requireRoot(t testing.TB) {
-	t.Helper()
+func requireRoot(tb testing.TB) {
+	tb.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("control groups need root")
+		tb.Skip("control groups need root")
 	}
 }
 
 // roots are the roots of the hierarchies.
-func roots(t testing.TB) []string {
-	t.Helper()
-	if unified(t) {
+func roots(tb testing.TB) []string {
+	tb.Helper()
+	if unified(tb) {
 		return []string{cgroup.DefaultRoot}
 	}
 	dirs, err := filepath.Glob(cgroup.DefaultRoot + "/*")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return dirs
 }
 
 // newParent returns the path of a group for one test, gone after it with
 // everything below it.
-func newParent(t testing.TB) string {
-	t.Helper()
-	requireRoot(t)
-	parent := "/berthtest-" + strconv.Itoa(os.Getpid()) + "-" + strings.NewReplacer("/", "-", ".", "-").Replace(t.Name())
-	t.Cleanup(func() {
-		for _, root := range roots(t) {
-			removeAll(t, root+parent)
+func newParent(tb testing.TB) string {
+	tb.Helper()
+	requireRoot(tb)
+	parent := "/berthtest-" + strconv.Itoa(os.Getpid()) + "-" + strings.NewReplacer("/", "-", ".", "-").Replace(tb.Name())
+	tb.Cleanup(func() {
+		for _, root := range roots(tb) {
+			removeAll(tb, root+parent)
 		}
 	})
 	return parent
 }
 
 // removeAll removes a group and those below it.
-func removeAll(t testing.TB, dir string) {
-	t.Helper()
+func removeAll(tb testing.TB, dir string) {
+	tb.Helper()
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return
 	}
 	for _, e := range entries {
 		if e.IsDir() {
-			removeAll(t, filepath.Join(dir, e.Name()))
+			removeAll(tb, filepath.Join(dir, e.Name()))
 		}
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("remove test group: %v", err)
+		tb.Errorf("remove test group: %v", err)
 	}
 }
 
-func newIsolator(t testing.TB, o cgroup.Options) *cgroup.Isolator {
-	t.Helper()
+func newIsolator(tb testing.TB, o cgroup.Options) *cgroup.Isolator {
+	tb.Helper()
 	iso, err := cgroup.New(o)
 	if err != nil {
-		t.Fatalf("New(%+v) = %v", o, err)
+		tb.Fatalf("New(%+v) = %v", o, err)
 	}
 	return iso
 }
@@ -111,12 +111,12 @@ func prepare(t *testing.T, iso *cgroup.Isolator, f *isolatortest.Fixture) {
 	t.Cleanup(func() { clean(t, iso, f) })
 }
 
-func clean(t testing.TB, iso *cgroup.Isolator, f *isolatortest.Fixture) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+func clean(tb testing.TB, iso *cgroup.Isolator, f *isolatortest.Fixture) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 	defer cancel()
 	if err := iso.Cleanup(ctx, f.Container); err != nil {
-		t.Errorf("Cleanup(%s) = %v", f.ID, err)
+		tb.Errorf("Cleanup(%s) = %v", f.ID, err)
 	}
 }
 
@@ -153,7 +153,7 @@ func scriptTo(t *testing.T, f *isolatortest.Fixture, text string, out *os.File) 
 	for _, dir := range f.Launch.Cgroup.Legacy {
 		move.WriteString("echo 0 > '" + dir + "/tasks' || exit 99\n")
 	}
-	cmd := exec.Command("/bin/sh", "-c", move.String()+text)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "/bin/sh", "-c", move.String()+text)
 	cmd.Stderr = os.Stderr
 	if out != nil {
 		cmd.Stdout = out
@@ -208,5 +208,3 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		cancel()
 	}
 }
-
-func ptr[T any](v T) *T { return &v }

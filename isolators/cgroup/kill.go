@@ -86,7 +86,7 @@ func (i *Isolator) killOnce(ctx context.Context, dir string, list []int) error {
 // thawTree lets dir and the groups below it run; each may have been frozen for
 // itself.
 func (i *Isolator) thawTree(dir string) error {
-	err := i.writeFrozen(dir, false)
+	err := i.writeState(dir, thawed)
 	if err != nil {
 		return ignoreGone(err)
 	}

@@ -44,7 +44,7 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("a root is in %q, want %q", got, want)
 	}
 
-	child := newChild(t, root, limited(specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(32 << 20))}}))
+	child := newChild(t, root, limited(specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(32 << 20))}}))
 	prepare(t, iso, child)
 	below := ready(t, child, "echo ready; exec sleep 60")
 	if got, want := cgroupOf(t, below.Process.Pid, "memory"), parent+"/"+base+"/child"; got != want {
@@ -104,7 +104,7 @@ func TestShareCgroup(t *testing.T) {
 			t.Errorf("%s of a sharing child = %v, want ErrUnsupported", what, err)
 		}
 	}
-	limited := newChild(t, root, limited(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(5))}}))
+	limited := newChild(t, root, limited(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(5))}}))
 	limited.Spec.ShareCgroup = true
 	if _, err := iso.Prepare(t.Context(), limited.Container); !errors.Is(err, containerizer.ErrInvalid) {
 		t.Errorf("Prepare of a sharing child with limits = %v, want ErrInvalid", err)
@@ -133,7 +133,7 @@ func TestCgroupParent(t *testing.T) {
 
 	pod := newContainer(t, &containerizer.Spec{CgroupParent: kept, Class: containerizer.ClassPodSandbox})
 	prepare(t, iso, pod)
-	child := newChild(t, pod, limited(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(9))}}))
+	child := newChild(t, pod, limited(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(9))}}))
 	child.Spec.CgroupParent = kept
 	prepare(t, iso, child)
 	cmd := ready(t, child, "echo ready; exec sleep 60")

@@ -73,7 +73,7 @@ func TestKillAll(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
-			f := prepared(t, iso, limited(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(100))}}))
+			f := prepared(t, iso, limited(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(100))}}))
 			ready(t, f, tt.script)
 			if tt.freeze {
 				if err := iso.Freeze(t.Context(), f.Container); err != nil {

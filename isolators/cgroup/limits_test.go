@@ -44,7 +44,7 @@ func output(t *testing.T, iso *cgroup.Isolator, spec *containerizer.Spec, text s
 const hog = "exec tail -n 1 /dev/zero"
 
 func oomSpec() *containerizer.Spec {
-	return limited(specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(16 << 20)), Swap: ptr(int64(16 << 20))}})
+	return limited(specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(16 << 20)), Swap: new(int64(16 << 20))}})
 }
 
 func TestOOMKillIsReported(t *testing.T) {
@@ -113,7 +113,7 @@ func TestWatchReportsOOM(t *testing.T) {
 
 func TestPIDsLimit(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
-	out, err := output(t, iso, limited(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(3))}}),
+	out, err := output(t, iso, limited(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(3))}}),
 		"exec 2>/dev/null; for n in 1 2 3 4 5; do sleep 60 >/dev/null & done; echo no limit")
 	if err == nil || strings.Contains(out, "no limit") {
 		t.Errorf("five processes with a limit of three: output %q, %v", out, err)
@@ -122,7 +122,7 @@ func TestPIDsLimit(t *testing.T) {
 
 func TestCPUQuotaThrottles(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
-	f := prepared(t, iso, limited(specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr(int64(10000)), Period: ptr(uint64(100000))}}))
+	f := prepared(t, iso, limited(specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: new(int64(10000)), Period: new(uint64(100000))}}))
 	cmd := script(t, f, "while :; do :; done")
 	var u containerizer.Usage
 	eventually(t, "the process is throttled", func() bool {
@@ -161,7 +161,7 @@ echo x > /dev/null && head -c 1 /dev/zero >/dev/null && echo defaults
 (exec 3>/dev/kmsg) && echo write
 exit 0`
 	kmsg := func(allow bool, access string) specs.LinuxDeviceCgroup {
-		return specs.LinuxDeviceCgroup{Allow: allow, Type: "c", Major: ptr(int64(1)), Minor: ptr(int64(11)), Access: access}
+		return specs.LinuxDeviceCgroup{Allow: allow, Type: "c", Major: new(int64(1)), Minor: new(int64(11)), Access: access}
 	}
 	rules := func(r ...specs.LinuxDeviceCgroup) *containerizer.Spec {
 		return limited(specs.LinuxResources{Devices: r})
@@ -196,7 +196,7 @@ exit 0`
 func TestDeviceRulesOfOtherIsolators(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
 	f := newContainer(t, &containerizer.Spec{})
-	f.Launch.DeviceRules = []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: ptr(int64(1)), Minor: ptr(int64(11)), Access: "r"}}
+	f.Launch.DeviceRules = []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: new(int64(1)), Minor: new(int64(11)), Access: "r"}}
 	prepare(t, iso, f)
 	if err := script(t, f, "exec 3</dev/kmsg").Wait(); err != nil {
 		t.Errorf("open a device that another isolator allowed: %v", err)
@@ -206,8 +206,8 @@ func TestDeviceRulesOfOtherIsolators(t *testing.T) {
 func TestUsage(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
 	f := prepared(t, iso, limited(specs.LinuxResources{
-		Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20))},
-		Pids:   &specs.LinuxPids{Limit: ptr(int64(10))},
+		Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20))},
+		Pids:   &specs.LinuxPids{Limit: new(int64(10))},
 	}))
 	ready(t, f, "head -c 3000000 /dev/zero | tail -c 3000000 >/dev/null; sleep 60 & echo ready; wait")
 	var u containerizer.Usage

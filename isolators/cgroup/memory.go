@@ -17,9 +17,36 @@ func (i *Isolator) planMemory(p *plan, r *specs.LinuxMemory) error {
 	if r == nil {
 		return nil
 	}
-	if err := checkMemory(r, i.node.unified); err != nil {
+	if err := checkMemory(r); err != nil {
 		return err
 	}
+	if err := checkLegacyMemory(r); i.node.unified && err != nil {
+		return err
+	}
+	m := normalMemory(r)
+	var some plan
+	some.current = p.current
+	var err error
+	if i.node.unified {
+		err = planMemoryUnified(&some, m)
+	} else {
+		err = planMemoryLegacy(&some, m)
+	}
+	if err != nil || len(some.settings) == 0 {
+		return err
+	}
+	if i.node.of(memory) == nil {
+		return i.node.missing(memory, "memory")
+	}
+	p.settings = append(p.settings, some.settings...)
+	if check := r.CheckBeforeUpdate; p.current != nil && check != nil && *check && m.Limit != nil {
+		return i.checkUsage(p, *m.Limit)
+	}
+	return nil
+}
+
+// normalMemory is r with nil for what stays as it is.
+func normalMemory(r *specs.LinuxMemory) *specs.LinuxMemory {
 	m := *r
 	if m.Limit != nil && *m.Limit == 0 {
 		m.Limit = nil
@@ -30,27 +57,19 @@ func (i *Isolator) planMemory(p *plan, r *specs.LinuxMemory) error {
 	if m.Limit != nil && *m.Limit == -1 && m.Swap == nil {
 		m.Swap = m.Limit // no bound on the part, none on the whole
 	}
-	before := len(p.settings)
-	if i.node.unified {
-		if err := planMemoryUnified(p, &m); err != nil {
-			return err
-		}
-	} else {
-		if m.Swap != nil && *m.Swap != -1 && m.Limit == nil && p.current == nil {
-			return swapWithoutLimit(*m.Swap, 0)
-		}
-		planMemoryLegacy(p, &m)
-	}
-	if len(p.settings) > before && i.node.of(memory) == nil {
-		return i.node.missing(memory, "memory")
-	}
-	if len(p.settings) > before && p.current != nil && r.CheckBeforeUpdate != nil && *r.CheckBeforeUpdate && m.Limit != nil {
-		return i.checkUsage(p, *m.Limit)
-	}
-	return nil
+	return &m
 }
 
-func planMemoryLegacy(p *plan, r *specs.LinuxMemory) {
+// kernelLimit is memory.kernel, which is deprecated, and honoured where the kernel
+// still does.
+func kernelLimit(r *specs.LinuxMemory) *int64 {
+	return r.Kernel //nolint:staticcheck // see above
+}
+
+func planMemoryLegacy(p *plan, r *specs.LinuxMemory) error {
+	if r.Swap != nil && *r.Swap != -1 && r.Limit == nil && p.current == nil {
+		return swapWithoutLimit(*r.Swap, 0)
+	}
 	bytes := func(field, file string, v *int64, lax bool) {
 		if v != nil {
 			p.add(setting{field: field, controller: memory, file: file, value: strconv.FormatInt(*v, 10), lax: lax})
@@ -62,8 +81,8 @@ func planMemoryLegacy(p *plan, r *specs.LinuxMemory) {
 	if r.Reservation != nil && *r.Reservation != 0 {
 		bytes("memory.reservation", "memory.soft_limit_in_bytes", r.Reservation, false)
 	}
-	if r.Kernel != nil && *r.Kernel != 0 {
-		bytes("memory.kernel", "memory.kmem.limit_in_bytes", r.Kernel, *r.Kernel == -1)
+	if k := kernelLimit(r); k != nil && *k != 0 {
+		bytes("memory.kernel", "memory.kmem.limit_in_bytes", k, *k == -1)
 	}
 	if r.KernelTCP != nil && *r.KernelTCP != 0 {
 		bytes("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", r.KernelTCP, *r.KernelTCP == -1)
@@ -78,6 +97,7 @@ func planMemoryLegacy(p *plan, r *specs.LinuxMemory) {
 		}
 		p.add(setting{field: "memory.disableOOMKiller", controller: memory, file: "memory.oom_control", value: v, key: "oom_kill_disable", bare: true, lax: !*r.DisableOOMKiller})
 	}
+	return nil
 }
 
 func planMemoryUnified(p *plan, r *specs.LinuxMemory) error {
@@ -139,7 +159,7 @@ func maxOr(v int64) string {
 	return strconv.FormatInt(v, 10)
 }
 
-func checkMemory(r *specs.LinuxMemory, unified bool) error {
+func checkMemory(r *specs.LinuxMemory) error {
 	for _, f := range []struct {
 		name string
 		v    *int64
@@ -148,7 +168,7 @@ func checkMemory(r *specs.LinuxMemory, unified bool) error {
 		{"memory.limit", r.Limit, minMemory},
 		{"memory.swap", r.Swap, minMemory},
 		{"memory.reservation", r.Reservation, 1},
-		{"memory.kernel", r.Kernel, 1},
+		{"memory.kernel", kernelLimit(r), 1},
 		{"memory.kernelTCP", r.KernelTCP, 1},
 	} {
 		if f.v != nil && *f.v != 0 && *f.v != -1 && *f.v < f.min {
@@ -166,14 +186,17 @@ func checkMemory(r *specs.LinuxMemory, unified bool) error {
 	case r.UseHierarchy != nil && !*r.UseHierarchy:
 		return fmt.Errorf("memory.useHierarchy false: this kernel always accounts hierarchically: %w", containerizer.ErrUnsupported)
 	}
-	if !unified {
-		return nil
-	}
+	return nil
+}
+
+// checkLegacyMemory refuses what exists with version 1 only.
+func checkLegacyMemory(r *specs.LinuxMemory) error {
+	set := func(v *int64) bool { return v != nil && *v != 0 }
 	for _, f := range []struct {
 		name string
 		set  bool
 	}{
-		{"memory.kernel", set(r.Kernel) && *r.Kernel != -1},
+		{"memory.kernel", set(kernelLimit(r)) && *kernelLimit(r) != -1},
 		{"memory.kernelTCP", set(r.KernelTCP) && *r.KernelTCP != -1},
 		{"memory.swappiness", r.Swappiness != nil},
 		{"memory.disableOOMKiller", r.DisableOOMKiller != nil && *r.DisableOOMKiller},

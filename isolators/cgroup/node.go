@@ -37,11 +37,7 @@ const (
 // 1 a container gets a group there only when it asks for a limit of theirs, or
 // configuration names them.
 func (c controller) onRequest() bool {
-	switch c {
-	case netCls, netPrio, perfEvent, rdma, misc:
-		return true
-	}
-	return false
+	return slices.Contains([]controller{netCls, netPrio, perfEvent, rdma, misc}, c)
 }
 
 // setting is the name that configuration enables c by.
@@ -51,8 +47,9 @@ func (c controller) setting() string {
 		return "cgroups/mem"
 	case cpuacct:
 		return "cgroups/cpu"
+	default:
+		return "cgroups/" + string(c)
 	}
-	return "cgroups/" + string(c)
 }
 
 // hierarchy is one mounted tree of groups.
@@ -96,7 +93,7 @@ func detect(root string) (node, error) {
 	if err := unix.Statfs(root, &fs); err != nil {
 		return node{}, fmt.Errorf("look for control groups in %q: %w", root, err)
 	}
-	if int64(fs.Type) == unix.CGROUP2_SUPER_MAGIC {
+	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
 		return detectUnified(root)
 	}
 	return detectLegacy(root)
@@ -110,7 +107,7 @@ func detectUnified(root string) (node, error) {
 	// The three need no controller: a file of every group, an eBPF program, and a
 	// part of cpu.stat.
 	h := hierarchy{dir: root, controllers: []controller{freezer, devices, cpuacct}}
-	for _, name := range strings.Fields(b) {
+	for name := range strings.FieldsSeq(b) {
 		if name == "io" {
 			name = string(blkio)
 		}
@@ -129,14 +126,14 @@ func detectLegacy(root string) (node, error) {
 		if !e.IsDir() { // the links cpu -> cpu,cpuacct among them
 			continue
 		}
-		h := hierarchy{dir: path.Join(root, e.Name()), onRequest: true}
+		h := hierarchy{dir: path.Join(root, e.Name())}
 		for name := range strings.SplitSeq(e.Name(), ",") {
 			if c := controller(name); knownController(c) {
 				h.controllers = append(h.controllers, c)
 			}
 		}
 		var fs unix.Statfs_t
-		if len(h.controllers) == 0 || unix.Statfs(h.dir, &fs) != nil || int64(fs.Type) != unix.CGROUP_SUPER_MAGIC {
+		if len(h.controllers) == 0 || unix.Statfs(h.dir, &fs) != nil || fs.Type != unix.CGROUP_SUPER_MAGIC {
 			continue
 		}
 		n.hierarchies = append(n.hierarchies, h)
@@ -155,40 +152,29 @@ func knownController(c controller) bool {
 	return false
 }
 
-// enable restricts n to the controllers that configuration asks for; explicit
-// false means all.
-func (n *node) enable(asked []controller, explicit bool) error {
-	if explicit {
-		for _, c := range asked {
-			if n.of(c) == nil && (!n.unified || !legacyOnly(c)) {
-				return fmt.Errorf("isolator %q: the kernel of this node does not have the cgroup controller %q (see /proc/cgroups): %w", c.setting(), c, containerizer.ErrUnsupported)
-			}
+// enable restricts n to the controllers that configuration asks for; nil means
+// all.
+func (n *node) enable(asked []controller) error {
+	for _, c := range asked {
+		if n.of(c) == nil && (!n.unified || !legacyOnly(c)) {
+			return fmt.Errorf("isolator %q: the kernel of this node does not have the cgroup controller %q (see /proc/cgroups): %w", c.setting(), c, containerizer.ErrUnsupported)
 		}
 	}
 	var kept []hierarchy
 	for _, h := range n.hierarchies {
-		var use []controller
-		for _, c := range h.controllers {
-			if !explicit || c == freezer || slices.Contains(asked, c) {
-				use = append(use, c)
-			}
-			h.onRequest = h.onRequest && c.onRequest() && !explicit
+		h.onRequest = asked == nil && !slices.ContainsFunc(h.controllers, func(c controller) bool { return !c.onRequest() })
+		if asked != nil {
+			h.controllers = slices.DeleteFunc(slices.Clone(h.controllers), func(c controller) bool {
+				return c != freezer && !slices.Contains(asked, c)
+			})
 		}
-		if len(use) > 0 {
-			h.controllers = use
+		if len(h.controllers) > 0 {
 			kept = append(kept, h)
 		}
 	}
 	// The freezer comes first: its directory is the one that says whose a group is.
-	slices.SortStableFunc(kept, func(a, b hierarchy) int {
-		switch {
-		case a.has(freezer):
-			return -1
-		case b.has(freezer):
-			return 1
-		}
-		return 0
-	})
+	first := slices.IndexFunc(kept, func(h hierarchy) bool { return h.has(freezer) })
+	kept[0], kept[first] = kept[first], kept[0]
 	n.hierarchies = kept
 	if n.unified {
 		n.toEnable = unifiedNames(kept[0].controllers)

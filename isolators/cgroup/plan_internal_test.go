@@ -23,8 +23,6 @@ var golden embed.FS
 
 var update = flag.Bool("update", false, "write the golden files of this package")
 
-func ptr[T any](v T) *T { return &v }
-
 // everyController is a node of either version with all there is.
 func everyController(unified bool) node {
 	all := []controller{freezer, cpu, cpuacct, cpuset, memory, pids, blkio, devices, hugetlb, netCls, netPrio, perfEvent, rdma, misc}
@@ -41,23 +39,23 @@ func everyController(unified bool) node {
 
 func everyLimit() specs.LinuxResources {
 	disk := specs.LinuxBlockIODevice{Major: 8, Minor: 16}
-	weight := specs.LinuxWeightDevice{LinuxBlockIODevice: disk, Weight: ptr(uint16(300))}
+	weight := specs.LinuxWeightDevice{LinuxBlockIODevice: disk, Weight: new(uint16(300))}
 	return specs.LinuxResources{
 		CPU: &specs.LinuxCPU{
-			Shares: ptr(uint64(2048)), Quota: ptr(int64(150000)), Period: ptr(uint64(100000)), Burst: ptr(uint64(20000)),
-			Cpus: "0-3,8", Mems: "0", Idle: ptr(int64(0)),
+			Shares: new(uint64(2048)), Quota: new(int64(150000)), Period: new(uint64(100000)), Burst: new(uint64(20000)),
+			Cpus: "0-3,8", Mems: "0", Idle: new(int64(0)),
 		},
-		Memory: &specs.LinuxMemory{Limit: ptr(int64(1 << 30)), Swap: ptr(int64(3 << 29)), Reservation: ptr(int64(1 << 29))},
-		Pids:   &specs.LinuxPids{Limit: ptr(int64(100))},
+		Memory: &specs.LinuxMemory{Limit: new(int64(1 << 30)), Swap: new(int64(3 << 29)), Reservation: new(int64(1 << 29))},
+		Pids:   &specs.LinuxPids{Limit: new(int64(100))},
 		BlockIO: &specs.LinuxBlockIO{
-			Weight: ptr(uint16(500)), WeightDevice: []specs.LinuxWeightDevice{weight},
+			Weight: new(uint16(500)), WeightDevice: []specs.LinuxWeightDevice{weight},
 			ThrottleReadBpsDevice:   []specs.LinuxThrottleDevice{{LinuxBlockIODevice: disk, Rate: 1 << 20}},
 			ThrottleWriteBpsDevice:  []specs.LinuxThrottleDevice{{LinuxBlockIODevice: disk, Rate: 2 << 20}},
 			ThrottleReadIOPSDevice:  []specs.LinuxThrottleDevice{{LinuxBlockIODevice: disk, Rate: 100}},
 			ThrottleWriteIOPSDevice: []specs.LinuxThrottleDevice{{LinuxBlockIODevice: disk}},
 		},
 		HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}, {Pagesize: "1GB", Limit: 0}},
-		Rdma:           map[string]specs.LinuxRdma{"mlx5_0": {HcaHandles: ptr(uint32(2)), HcaObjects: ptr(uint32(2000))}},
+		Rdma:           map[string]specs.LinuxRdma{"mlx5_0": {HcaHandles: new(uint32(2)), HcaObjects: new(uint32(2000))}},
 	}
 }
 
@@ -76,7 +74,6 @@ func text(p *plan) string {
 		b.WriteByte('\n')
 	}
 	if p.devices {
-		fmt.Fprintf(&b, "devices: all %v\n", p.allDevices)
 		for _, r := range p.deviceRules {
 			fmt.Fprintf(&b, "rule: allow %v %v\n", r.allow, r)
 		}
@@ -94,10 +91,10 @@ func TestPlanGolden(t *testing.T) {
 			r.Unified = map[string]string{"memory.high": "900000000", "io.latency": "8:16 target=5000", "cgroup.max.depth": "3", "misc.max": "sev 1"}
 			return r
 		}
-		r.Memory.Swappiness, r.Memory.DisableOOMKiller, r.Memory.KernelTCP = ptr(uint64(10)), ptr(true), ptr(int64(1<<20))
-		r.CPU.RealtimePeriod, r.CPU.RealtimeRuntime = ptr(uint64(1000000)), ptr(int64(0))
-		r.BlockIO.LeafWeight, r.BlockIO.WeightDevice[0].LeafWeight = ptr(uint16(200)), ptr(uint16(100))
-		r.Network = &specs.LinuxNetwork{ClassID: ptr(uint32(0x100001)), Priorities: []specs.LinuxInterfacePriority{{Name: "eth0", Priority: 5}}}
+		r.Memory.Swappiness, r.Memory.DisableOOMKiller, r.Memory.KernelTCP = new(uint64(10)), new(true), new(int64(1<<20))
+		r.CPU.RealtimePeriod, r.CPU.RealtimeRuntime = new(uint64(1000000)), new(int64(0))
+		r.BlockIO.LeafWeight, r.BlockIO.WeightDevice[0].LeafWeight = new(uint16(200)), new(uint16(100))
+		r.Network = &specs.LinuxNetwork{ClassID: new(uint32(0x100001)), Priorities: []specs.LinuxInterfacePriority{{Name: "eth0", Priority: 5}}}
 		return r
 	}
 	for name, tt := range map[string]struct {
@@ -138,13 +135,13 @@ func TestPlanUnsupported(t *testing.T) {
 		unified bool
 		r       specs.LinuxResources
 	}{
-		"memory.swappiness":       {true, specs.LinuxResources{Memory: &specs.LinuxMemory{Swappiness: ptr(uint64(1))}}},
-		"memory.disableOOMKiller": {true, specs.LinuxResources{Memory: &specs.LinuxMemory{DisableOOMKiller: ptr(true)}}},
-		"memory.kernelTCP":        {true, specs.LinuxResources{Memory: &specs.LinuxMemory{KernelTCP: ptr(int64(1 << 20))}}},
-		"memory.useHierarchy":     {false, specs.LinuxResources{Memory: &specs.LinuxMemory{UseHierarchy: ptr(false)}}},
-		"cpu.realtimePeriod":      {true, specs.LinuxResources{CPU: &specs.LinuxCPU{RealtimePeriod: ptr(uint64(1000))}}},
-		"blockIO.leafWeight":      {true, specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{LeafWeight: ptr(uint16(100))}}},
-		"network.classID":         {true, specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr(uint32(1))}}},
+		"memory.swappiness":       {true, specs.LinuxResources{Memory: &specs.LinuxMemory{Swappiness: new(uint64(1))}}},
+		"memory.disableOOMKiller": {true, specs.LinuxResources{Memory: &specs.LinuxMemory{DisableOOMKiller: new(true)}}},
+		"memory.kernelTCP":        {true, specs.LinuxResources{Memory: &specs.LinuxMemory{KernelTCP: new(int64(1 << 20))}}},
+		"memory.useHierarchy":     {false, specs.LinuxResources{Memory: &specs.LinuxMemory{UseHierarchy: new(false)}}},
+		"cpu.realtimePeriod":      {true, specs.LinuxResources{CPU: &specs.LinuxCPU{RealtimePeriod: new(uint64(1000))}}},
+		"blockIO.leafWeight":      {true, specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{LeafWeight: new(uint16(100))}}},
+		"network.classID":         {true, specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: new(uint32(1))}}},
 		"network.priorities":      {true, specs.LinuxResources{Network: &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{Name: "eth0"}}}}},
 		"memory.high":             {false, specs.LinuxResources{Unified: map[string]string{"memory.high": "1"}}},
 	} {
@@ -164,7 +161,7 @@ func TestPlanWithoutController(t *testing.T) {
 	i := &Isolator{node: n}
 	harmless := specs.LinuxResources{
 		HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB"}},
-		Pids:           &specs.LinuxPids{Limit: ptr(int64(-1))},
+		Pids:           &specs.LinuxPids{Limit: new(int64(-1))},
 		CPU:            &specs.LinuxCPU{}, Memory: &specs.LinuxMemory{}, BlockIO: &specs.LinuxBlockIO{},
 	}
 	c := &containerizer.Container{Spec: &containerizer.Spec{Resources: containerizer.Resources{Linux: harmless}}}
@@ -173,12 +170,12 @@ func TestPlanWithoutController(t *testing.T) {
 	}
 	for field, r := range map[string]specs.LinuxResources{
 		"hugepageLimits": {HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 1 << 21}}},
-		"pids.limit":     {Pids: &specs.LinuxPids{Limit: ptr(int64(5))}},
-		"cpu":            {CPU: &specs.LinuxCPU{Shares: ptr(uint64(100))}},
+		"pids.limit":     {Pids: &specs.LinuxPids{Limit: new(int64(5))}},
+		"cpu":            {CPU: &specs.LinuxCPU{Shares: new(uint64(100))}},
 		"cpu.cpus":       {CPU: &specs.LinuxCPU{Cpus: "0"}},
-		"memory":         {Memory: &specs.LinuxMemory{Limit: ptr(int64(1 << 20))}},
-		"blockIO":        {BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(100))}},
-		"rdma":           {Rdma: map[string]specs.LinuxRdma{"x": {HcaHandles: ptr(uint32(1))}}},
+		"memory":         {Memory: &specs.LinuxMemory{Limit: new(int64(1 << 20))}},
+		"blockIO":        {BlockIO: &specs.LinuxBlockIO{Weight: new(uint16(100))}},
+		"rdma":           {Rdma: map[string]specs.LinuxRdma{"x": {HcaHandles: new(uint32(1))}}},
 		"memory.high":    {Unified: map[string]string{"memory.high": "1"}},
 	} {
 		c.Spec.Resources.Linux = r

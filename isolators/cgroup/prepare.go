@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -105,13 +106,12 @@ func (i *Isolator) planDevices(p *plan, c *containerizer.Container, changed []sp
 		}
 		return nil
 	}
-	rules, all, err := deviceRules(c, changed)
+	rules, err := deviceRules(c, changed)
 	if err != nil {
 		return err
 	}
-	p.devices, p.deviceRules, p.allDevices = true, rules, all
-	p.deviceSet.allowAll = all
-	if !i.node.unified && !all {
+	p.devices, p.deviceRules = true, rules
+	if !i.node.unified {
 		p.deviceSet, err = newDeviceSet(rules)
 	}
 	return err
@@ -149,40 +149,42 @@ func (i *Isolator) acquire(c *containerizer.Container, g group, p *plan) error {
 			return err
 		}
 	}
-	for n := range i.node.hierarchies {
-		h := &i.node.hierarchies[n]
-		if h.onRequest && !i.requested(h, p) {
+	if err := i.acquireFirst(c, g, again); err != nil {
+		return err
+	}
+	for n := range i.node.hierarchies[1:] {
+		h := &i.node.hierarchies[n+1]
+		if h.onRequest && !slices.ContainsFunc(h.controllers, p.uses) {
 			continue
 		}
 		err := i.makeGroup(h, g.in(h))
-		if errors.Is(err, unix.EEXIST) && !again {
-			if n == 0 {
-				// Somebody else's: give up the claim, so that Cleanup leaves it alone.
-				err = fmt.Errorf("%w; another container manager uses the control group %q: %w", err, g.path, containerizer.ErrAlreadyExists)
-				return errors.Join(err, c.Ledger.Release(kindGroup, g.path), c.Ledger.Release(kindDevices, g.devices))
-			}
+		if errors.Is(err, unix.EEXIST) {
+			// The first one was not there: an earlier container left this behind.
 			err = i.renew(h, g.in(h))
 		}
-		if err != nil && !(again && errors.Is(err, unix.EEXIST)) {
+		if err != nil {
 			return err
-		}
-		if n == 0 {
-			if err := i.mark(g.in(h), c.ID); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
-// requested is whether p sets anything in h.
-func (i *Isolator) requested(h *hierarchy, p *plan) bool {
-	for _, c := range h.controllers {
-		if p.uses(c) {
-			return true
-		}
+// acquireFirst makes the directory that decides whose the group is, and marks it.
+// again: c made it before, and was not cleaned up.
+func (i *Isolator) acquireFirst(c *containerizer.Container, g group, again bool) error {
+	h := &i.node.hierarchies[0]
+	dir := g.in(h)
+	err := i.makeGroup(h, dir)
+	switch {
+	case errors.Is(err, unix.EEXIST) && again:
+	case errors.Is(err, unix.EEXIST):
+		// Somebody else's: give up the claim, so that Cleanup leaves it alone.
+		err = fmt.Errorf("%w; another container manager uses the control group %q: %w", err, g.path, containerizer.ErrAlreadyExists)
+		return errors.Join(err, c.Ledger.Release(kindGroup, g.path), c.Ledger.Release(kindDevices, g.devices))
+	case err != nil:
+		return err
 	}
-	return false
+	return i.mark(dir, c.ID)
 }
 
 func (i *Isolator) ensureTemplate(dir string, s deviceSet) error {
@@ -289,7 +291,7 @@ func (i *Isolator) populate(c *containerizer.Container, g group, p *plan) error 
 
 func (i *Isolator) setDevices(c *containerizer.Container, g group, p *plan) error {
 	if i.node.unified {
-		if p.allDevices {
+		if allowsAll(p.deviceRules) {
 			return nil
 		}
 		return attachNewDevices(g.in(&i.node.hierarchies[0]), p.deviceRules)

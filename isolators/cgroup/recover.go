@@ -70,21 +70,30 @@ func (i *Isolator) removeOrphan(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	if !i.node.unified {
-		if h := i.node.of(devices); h != nil {
-			siblings, err := subdirs(h.dir + path.Dir(name))
-			if err != nil && !gone(err) {
-				return err
-			}
-			for _, s := range siblings {
-				if isTemplate(s) {
-					other := path.Join(path.Dir(name), s, path.Base(name))
-					if err := i.removeGroup(ctx, other, kindDevices); err != nil {
-						return err
-					}
-				}
-			}
-		}
+	if err := i.removeBelowTemplates(ctx, name); err != nil {
+		return err
 	}
 	return i.removeGroup(ctx, name, kindGroup)
+}
+
+// removeBelowTemplates removes the counterparts of a group in the version 1
+// devices hierarchy.
+func (i *Isolator) removeBelowTemplates(ctx context.Context, name string) error {
+	h := i.node.of(devices)
+	if i.node.unified || h == nil {
+		return nil
+	}
+	siblings, err := subdirs(h.dir + path.Dir(name))
+	if err != nil {
+		return ignoreGone(err)
+	}
+	for _, s := range siblings {
+		if !isTemplate(s) {
+			continue
+		}
+		if err := i.removeGroup(ctx, path.Join(path.Dir(name), s, path.Base(name)), kindDevices); err != nil {
+			return err
+		}
+	}
+	return nil
 }

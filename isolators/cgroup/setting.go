@@ -38,7 +38,6 @@ type plan struct {
 	// what they come to (version 1).
 	devices     bool
 	deviceRules []deviceRule
-	allDevices  bool
 	deviceSet   deviceSet
 }
 

@@ -171,13 +171,13 @@ func slicePath(name string) (string, error) {
 	if !ok || stem == "" || strings.ContainsAny(name, "/\n\x00") || strings.HasPrefix(stem, "-") || strings.HasSuffix(stem, "-") || strings.Contains(stem, "--") {
 		return "", fmt.Errorf("cgroup parent %q is not the name of a slice, such as machine.slice, which the systemd driver needs: %w", name, containerizer.ErrInvalid)
 	}
-	p := ""
+	var p strings.Builder
 	for at, r := range stem {
 		if r == '-' {
-			p += "/" + stem[:at] + ".slice"
+			p.WriteString("/" + stem[:at] + ".slice")
 		}
 	}
-	return p + "/" + name, nil
+	return p.String() + "/" + name, nil
 }
 
 // prepareUnit has systemd make c's groups, and sets what systemd has no property
@@ -252,7 +252,7 @@ func (i *Isolator) startScope(ctx context.Context, c *containerizer.Container, u
 	if err := i.set(g, p.settings); err != nil {
 		return nil, err
 	}
-	if p.devices && !p.allDevices {
+	if p.devices && !allowsAll(p.deviceRules) {
 		if err := attachNewDevices(dir, p.deviceRules); err != nil {
 			return nil, err
 		}

@@ -67,16 +67,22 @@ func TestUnitNames(t *testing.T) {
 func TestUnitProperties(t *testing.T) {
 	r := everyLimit()
 	want := []Property{
-		{"MemoryMax", uint64(1 << 30)}, {"MemoryLow", uint64(1 << 29)}, {"MemorySwapMax", uint64(1 << 29)}, {"TasksMax", uint64(100)},
-		{"CPUWeight", uint64(174)}, {"CPUQuotaPeriodUSec", uint64(100000)}, {"CPUQuotaPerSecUSec", uint64(1500000)},
-		{"AllowedCPUs", []byte{0x0f, 0x01}}, {"AllowedMemoryNodes", []byte{0x01}},
+		{"MemoryMax", uint64(1 << 30)},
+		{"MemoryLow", uint64(1 << 29)},
+		{"MemorySwapMax", uint64(1 << 29)},
+		{"TasksMax", uint64(100)},
+		{"CPUWeight", uint64(174)},
+		{"CPUQuotaPeriodUSec", uint64(100000)},
+		{"CPUQuotaPerSecUSec", uint64(1500000)},
+		{"AllowedCPUs", []byte{0x0f, 0x01}},
+		{"AllowedMemoryNodes", []byte{0x01}},
 	}
 	if diff := cmp.Diff(want, unitProperties(&r)); diff != "" {
 		t.Errorf("unitProperties (-want +got):\n%s", diff)
 	}
 	none := specs.LinuxResources{
-		Memory: &specs.LinuxMemory{Limit: ptr(int64(-1)), Swap: ptr(int64(-1))}, Pids: &specs.LinuxPids{Limit: ptr(int64(-1))},
-		CPU: &specs.LinuxCPU{Quota: ptr(int64(-1))},
+		Memory: &specs.LinuxMemory{Limit: new(int64(-1)), Swap: new(int64(-1))}, Pids: &specs.LinuxPids{Limit: new(int64(-1))},
+		CPU: &specs.LinuxCPU{Quota: new(int64(-1))},
 	}
 	want = []Property{{"MemoryMax", infinity}, {"MemorySwapMax", infinity}, {"TasksMax", infinity}, {"CPUQuotaPerSecUSec", infinity}}
 	if diff := cmp.Diff(want, unitProperties(&none)); diff != "" {

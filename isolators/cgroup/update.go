@@ -52,12 +52,12 @@ func (i *Isolator) Update(ctx context.Context, c *containerizer.Container, r *co
 // changeDevices makes the rules of p those of g.
 func (i *Isolator) changeDevices(c *containerizer.Container, g group, p *plan) (undo func() error, err error) {
 	if i.node.unified {
-		before, all, err := deviceRules(c, nil)
+		before, err := deviceRules(c, nil)
 		if err != nil {
 			return nil, err
 		}
 		dir := g.in(&i.node.hierarchies[0])
-		return func() error { return attachDevices(dir, before, all) }, attachDevices(dir, p.deviceRules, p.allDevices)
+		return func() error { return attachDevices(dir, before) }, attachDevices(dir, p.deviceRules)
 	}
 	undo, err = changeDevices(g.in(i.node.of(devices)), p.deviceSet)
 	if err != nil && g.devices != "" {

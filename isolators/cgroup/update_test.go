@@ -3,6 +3,7 @@ package cgroup_test
 import (
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,44 +48,64 @@ func TestUpdate(t *testing.T) {
 	}{
 		{"nothing", specs.LinuxResources{}, nil, nil},
 		{
-			"shares", specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: ptr(uint64(1024))}},
-			map[string]string{"shares": "1024"}, map[string]string{"shares": "100"},
+			"shares",
+			specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: new(uint64(1024))}},
+			map[string]string{"shares": "1024"},
+			map[string]string{"shares": "100"},
 		},
 		{
-			"quota keeps the period", specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr(int64(70000))}},
-			map[string]string{"quota": "70000"}, map[string]string{"quota": "70000 100000"},
+			"quota keeps the period",
+			specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: new(int64(70000))}},
+			map[string]string{"quota": "70000"},
+			map[string]string{"quota": "70000 100000"},
 		},
 		{
-			"period keeps the quota", specs.LinuxResources{CPU: &specs.LinuxCPU{Period: ptr(uint64(200000))}},
-			map[string]string{"period": "200000"}, map[string]string{"quota": "50000 200000"},
+			"period keeps the quota",
+			specs.LinuxResources{CPU: &specs.LinuxCPU{Period: new(uint64(200000))}},
+			map[string]string{"period": "200000"},
+			map[string]string{"quota": "50000 200000"},
 		},
 		{
-			"no quota", specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr(int64(-1))}},
-			map[string]string{"quota": "-1"}, map[string]string{"quota": "max 100000"},
+			"no quota",
+			specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: new(int64(-1))}},
+			map[string]string{"quota": "-1"},
+			map[string]string{"quota": "max 100000"},
 		},
 		{
-			"burst with a new quota", specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr(int64(80000)), Burst: ptr(uint64(60000))}},
-			map[string]string{"quota": "80000", "burst": "60000"}, map[string]string{"quota": "80000 100000", "burst": "60000"},
+			"burst with a new quota",
+			specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: new(int64(80000)), Burst: new(uint64(60000))}},
+			map[string]string{"quota": "80000", "burst": "60000"},
+			map[string]string{"quota": "80000 100000", "burst": "60000"},
 		},
 		{
-			"memory above the old swap", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(128 * mb)), Swap: ptr(int64(128 * mb))}},
-			map[string]string{"limit": "134217728", "swap": "134217728"}, map[string]string{"limit": "134217728", "swap": "0"},
+			"memory above the old swap",
+			specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(128 * mb)), Swap: new(int64(128 * mb))}},
+			map[string]string{"limit": "134217728", "swap": "134217728"},
+			map[string]string{"limit": "134217728", "swap": "0"},
 		},
 		{
-			"memory and swap below the old limit", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(32 * mb)), Swap: ptr(int64(48 * mb))}},
-			map[string]string{"limit": "33554432", "swap": "50331648"}, map[string]string{"limit": "33554432", "swap": "16777216"},
+			"memory and swap below the old limit",
+			specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(32 * mb)), Swap: new(int64(48 * mb))}},
+			map[string]string{"limit": "33554432", "swap": "50331648"},
+			map[string]string{"limit": "33554432", "swap": "16777216"},
 		},
 		{
-			"swap alone", specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: ptr(int64(80 * mb))}},
-			map[string]string{"swap": "83886080"}, map[string]string{"swap": "16777216"},
+			"swap alone",
+			specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: new(int64(80 * mb))}},
+			map[string]string{"swap": "83886080"},
+			map[string]string{"swap": "16777216"},
 		},
 		{
-			"no memory limit", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(-1))}},
-			map[string]string{"limit": "9223372036854771712", "swap": "9223372036854771712"}, map[string]string{"limit": "max", "swap": "max"},
+			"no memory limit",
+			specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(-1))}},
+			map[string]string{"limit": "9223372036854771712", "swap": "9223372036854771712"},
+			map[string]string{"limit": "max", "swap": "max"},
 		},
 		{
-			"pids and reservation", specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(-1))}, Memory: &specs.LinuxMemory{Reservation: ptr(int64(8 * mb))}},
-			map[string]string{"pids": "max", "reservation": "8388608"}, map[string]string{"pids": "max", "reservation": "8388608"},
+			"pids and reservation",
+			specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(-1))}, Memory: &specs.LinuxMemory{Reservation: new(int64(8 * mb))}},
+			map[string]string{"pids": "max", "reservation": "8388608"},
+			map[string]string{"pids": "max", "reservation": "8388608"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,9 +114,7 @@ func TestUpdate(t *testing.T) {
 			if unified(t) {
 				changes = tt.unified
 			}
-			for name, v := range changes {
-				want[name] = v
-			}
+			maps.Copy(want, changes)
 			if err := iso.Update(t.Context(), f.Container, &containerizer.Resources{Linux: tt.change}); err != nil {
 				t.Fatalf("Update = %v", err)
 			}
@@ -111,21 +130,21 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
 	good := func() specs.LinuxResources {
 		return specs.LinuxResources{
-			CPU:    &specs.LinuxCPU{Shares: ptr(uint64(99)), Quota: ptr(int64(90000)), Burst: ptr(uint64(10000))},
-			Memory: &specs.LinuxMemory{Limit: ptr(int64(80 << 20)), Swap: ptr(int64(90 << 20))},
-			Pids:   &specs.LinuxPids{Limit: ptr(int64(77))},
+			CPU:    &specs.LinuxCPU{Shares: new(uint64(99)), Quota: new(int64(90000)), Burst: new(uint64(10000))},
+			Memory: &specs.LinuxMemory{Limit: new(int64(80 << 20)), Swap: new(int64(90 << 20))},
+			Pids:   &specs.LinuxPids{Limit: new(int64(77))},
 		}
 	}
 	for name, tt := range map[string]struct {
 		spoil func(r *specs.LinuxResources)
 		want  error
 	}{
-		"bad value":                {func(r *specs.LinuxResources) { r.Pids.Limit = ptr(int64(-7)) }, containerizer.ErrInvalid},
+		"bad value":                {func(r *specs.LinuxResources) { r.Pids.Limit = new(int64(-7)) }, containerizer.ErrInvalid},
 		"refused by the kernel":    {func(r *specs.LinuxResources) { r.CPU.Cpus = "4000" }, containerizer.ErrInvalid},
 		"device that is not there": {func(r *specs.LinuxResources) { r.BlockIO = missingDevice() }, containerizer.ErrInvalid},
 		"bad device rule":          {func(r *specs.LinuxResources) { r.Devices = []specs.LinuxDeviceCgroup{{Type: "q"}} }, containerizer.ErrInvalid},
 		"unsupported": {func(r *specs.LinuxResources) {
-			r.Rdma = map[string]specs.LinuxRdma{"nothing": {HcaHandles: ptr(uint32(1))}}
+			r.Rdma = map[string]specs.LinuxRdma{"nothing": {HcaHandles: new(uint32(1))}}
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +171,7 @@ func missingDevice() *specs.LinuxBlockIO {
 
 func TestUpdateBelowUsage(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
-	f := prepared(t, iso, limited(specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(256 << 20))}}))
+	f := prepared(t, iso, limited(specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(256 << 20))}}))
 	// dd holds its block in memory for as long as nobody reads.
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -166,8 +185,8 @@ func TestUpdateBelowUsage(t *testing.T) {
 	}
 	before := values(t, f)
 	err = iso.Update(t.Context(), f.Container, &containerizer.Resources{Linux: specs.LinuxResources{
-		Memory: &specs.LinuxMemory{Limit: ptr(int64(4 << 20)), CheckBeforeUpdate: ptr(true)},
-		Pids:   &specs.LinuxPids{Limit: ptr(int64(5))},
+		Memory: &specs.LinuxMemory{Limit: new(int64(4 << 20)), CheckBeforeUpdate: new(true)},
+		Pids:   &specs.LinuxPids{Limit: new(int64(5))},
 	}})
 	if !errors.Is(err, containerizer.ErrFailedPrecondition) {
 		t.Errorf("Update to less than is used = %v, want ErrFailedPrecondition", err)
@@ -179,7 +198,7 @@ func TestUpdateBelowUsage(t *testing.T) {
 
 func TestUpdateDevices(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
-	kmsg := specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: ptr(int64(1)), Minor: ptr(int64(11)), Access: "r"}
+	kmsg := specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: new(int64(1)), Minor: new(int64(11)), Access: "r"}
 	f := prepared(t, iso, limited(specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{kmsg}}))
 	can := func() bool { return script(t, f, "exec 2>/dev/null 3</dev/kmsg").Wait() == nil }
 	update := func(rules ...specs.LinuxDeviceCgroup) {
@@ -195,7 +214,7 @@ func TestUpdateDevices(t *testing.T) {
 		t.Error("an allowed device cannot be opened")
 	}
 	update([]specs.LinuxDeviceCgroup{}...)
-	update(specs.LinuxDeviceCgroup{Allow: true, Type: "b", Major: ptr(int64(7)), Access: "r"})
+	update(specs.LinuxDeviceCgroup{Allow: true, Type: "b", Major: new(int64(7)), Access: "r"})
 	if can() {
 		t.Error("a device can be opened that an update took away")
 	}
@@ -203,7 +222,7 @@ func TestUpdateDevices(t *testing.T) {
 	if !can() {
 		t.Error("a device cannot be opened that an update gave back")
 	}
-	if err := iso.Update(t.Context(), f.Container, &containerizer.Resources{Linux: specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(20))}}}); err != nil {
+	if err := iso.Update(t.Context(), f.Container, &containerizer.Resources{Linux: specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(20))}}}); err != nil {
 		t.Fatal(err)
 	}
 	if !can() {
@@ -217,7 +236,7 @@ func TestUpdateOfDefaultDevices(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
 	f := prepared(t, iso, &containerizer.Spec{})
 	err := iso.Update(t.Context(), f.Container, &containerizer.Resources{Linux: specs.LinuxResources{
-		Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: ptr(int64(1)), Minor: ptr(int64(11)), Access: "r"}},
+		Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: new(int64(1)), Minor: new(int64(11)), Access: "r"}},
 	}})
 	if unified(t) {
 		if err != nil {
@@ -250,7 +269,7 @@ func TestControllersOnRequest(t *testing.T) {
 	}
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
 	class := func(n uint32) specs.LinuxResources {
-		return specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr(n)}}
+		return specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: new(n)}}
 	}
 	with, without := prepared(t, iso, limited(class(0x10001))), prepared(t, iso, &containerizer.Spec{})
 	if got := control(t, with, "net_cls.classid"); got != "65537" {

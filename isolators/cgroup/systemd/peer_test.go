@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/godbus/dbus/v5"
@@ -38,7 +40,7 @@ type call struct {
 func newPeer(t *testing.T) *peer {
 	t.Helper()
 	p := &peer{socket: filepath.Join(t.TempDir(), "private"), refuse: map[string]string{}}
-	l, err := net.Listen("unix", p.socket)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", p.socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +55,7 @@ func newPeer(t *testing.T) *peer {
 			p.conns = append(p.conns, conn)
 			p.mu.Unlock()
 			wg.Go(func() {
-				if err := p.serve(conn); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+				if err := p.serve(conn); !hungUp(err) {
 					t.Errorf("peer: %v", err)
 				}
 			})
@@ -65,6 +67,13 @@ func newPeer(t *testing.T) *peer {
 		wg.Wait()
 	})
 	return p
+}
+
+// hungUp is whether err is only the end of a connection, by either side.
+func hungUp(err error) bool {
+	return slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, func(e error) bool {
+		return errors.Is(err, e)
+	})
 }
 
 // disconnect is what a restart of systemd looks like.

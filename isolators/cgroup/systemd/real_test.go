@@ -29,7 +29,7 @@ func realSystemd(t *testing.T) *systemd.Manager {
 	if err := unix.Statfs(cgroup.DefaultRoot, &fs); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat("/run/systemd/private"); err != nil || int64(fs.Type) != unix.CGROUP2_SUPER_MAGIC {
+	if _, err := os.Stat("/run/systemd/private"); err != nil || fs.Type != unix.CGROUP2_SUPER_MAGIC {
 		t.Skip("no systemd with cgroup version 2 runs here")
 	}
 	m := systemd.New(systemd.Options{})
@@ -50,18 +50,19 @@ func realIsolator(t *testing.T) *cgroup.Isolator {
 
 func limits() *containerizer.Spec {
 	return &containerizer.Spec{Resources: containerizer.Resources{Linux: specs.LinuxResources{
-		CPU:    &specs.LinuxCPU{Shares: ptr(uint64(512)), Quota: ptr(int64(50000)), Period: ptr(uint64(100000)), Cpus: "0"},
-		Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20)), Swap: ptr(int64(96 << 20))},
-		Pids:   &specs.LinuxPids{Limit: ptr(int64(50))},
+		CPU:    &specs.LinuxCPU{Shares: new(uint64(512)), Quota: new(int64(50000)), Period: new(uint64(100000)), Cpus: "0"},
+		Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20)), Swap: new(int64(96 << 20))},
+		Pids:   &specs.LinuxPids{Limit: new(int64(50))},
 	}}}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func TestRealConformance(t *testing.T) {
 	realSystemd(t)
 	isolatortest.Run(t, isolatortest.Config{
-		New:       func(t *testing.T) containerizer.Isolator { return realIsolator(t) },
+		New: func(t *testing.T) containerizer.Isolator {
+			t.Helper()
+			return realIsolator(t)
+		},
 		Spec:      limits,
 		ChildSpec: func() *containerizer.Spec { return &containerizer.Spec{} },
 		Leftovers: func(t *testing.T, id containerizer.ContainerID) []string {
@@ -137,7 +138,7 @@ func TestRealScope(t *testing.T) {
 		"cpuset.cpus": "0", "cgroup.procs": strconv.Itoa(cmd.Process.Pid),
 	})
 
-	err := iso.Update(t.Context(), f.Container, &containerizer.Resources{Linux: specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(9))}}})
+	err := iso.Update(t.Context(), f.Container, &containerizer.Resources{Linux: specs.LinuxResources{Pids: &specs.LinuxPids{Limit: new(int64(9))}}})
 	if err != nil {
 		t.Fatalf("Update = %v", err)
 	}
