@@ -17,6 +17,8 @@ type Node interface {
 	// Program returns what a launch of spec would do, readably, and does none of it
 	// beyond providing the image.
 	Program(ctx context.Context, id containerizer.ContainerID, spec *containerizer.Spec) (string, error)
+	// Sweep does what commands put off, such as deleting files.
+	Sweep(ctx context.Context) error
 	Close() error
 }
 

@@ -52,6 +52,8 @@ type opened struct {
 	engine   *engine.Engine
 }
 
+func (o *opened) Sweep(context.Context) error { return nil } // the fake provisioner puts nothing off
+
 func (o *opened) Engine(context.Context) (containerizer.Engine, error) {
 	if o.engine != nil {
 		return o.engine, nil

@@ -11,7 +11,7 @@ import (
 
 func newSystemGroup(a *App) *cobra.Command {
 	return group("system", "Look after the node",
-		newInfo(a), newDf(a), newSystemPrune(a), newCheck(a), newReap(a))
+		newInfo(a), newDf(a), newSystemPrune(a), newCheck(a), newReap(a), newSweep(a))
 }
 
 func newCheck(a *App) *cobra.Command {
@@ -69,12 +69,29 @@ func (a *App) check(ctx context.Context, repair bool) error {
 	return err
 }
 
-// newReap is run by monitors when a container with --rm has ended and no client
-// is there.
+// newSweep is run by berth itself when much was put off.
+func newSweep(a *App) *cobra.Command {
+	return &cobra.Command{
+		Use:    "sweep",
+		Short:  "Delete what was given up, and make new images durable",
+		Hidden: true,
+		Args:   noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			node, err := a.openNode()
+			if err != nil {
+				return err
+			}
+			return node.Sweep(cmd.Context())
+		},
+	}
+}
+
+// newReap is run by monitors when a container has ended and no client is there to
+// release what it held.
 func newReap(a *App) *cobra.Command {
 	return &cobra.Command{
 		Use:    "reap CONTAINER...",
-		Short:  "Remove ended containers that are to be removed",
+		Short:  "Release what ended containers held",
 		Hidden: true,
 		Args:   needContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,9 +104,14 @@ func newReap(a *App) *cobra.Command {
 			for _, arg := range args {
 				all = errors.Join(all, a.reap(ctx, engine, arg))
 			}
-			return all
+			return errors.Join(all, a.node.Sweep(ctx))
 		},
 	}
+}
+
+// reaper is an engine that can be told of an exit.
+type reaper interface {
+	Reap(ctx context.Context, id containerizer.ContainerID) error
 }
 
 func (a *App) reap(ctx context.Context, engine containerizer.Engine, arg string) error {
@@ -105,6 +127,9 @@ func (a *App) reap(ctx context.Context, engine containerizer.Engine, arg string)
 		return err
 	}
 	if status.Spec == nil || !status.Spec.AutoRemove {
+		if r, ok := engine.(reaper); ok {
+			return r.Reap(ctx, id)
+		}
 		return nil
 	}
 	if _, err := engine.Wait(ctx, id); err != nil && !errors.Is(err, containerizer.ErrNotFound) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"go.uber.org/zap"
 
@@ -145,10 +146,53 @@ func (n *Node) Program(ctx context.Context, id containerizer.ContainerID, spec *
 	return out.String(), e.Close(ctx)
 }
 
-// Close gives up what was opened.
-func (n *Node) Close() error {
-	if n.engine == nil {
-		return nil
+// Sweep does what commands put off: it deletes what was given up and makes new
+// images durable.
+func (n *Node) Sweep(ctx context.Context) error {
+	images, err := n.provisioner()
+	if err != nil {
+		return err
 	}
-	return n.engine.Close(context.Background())
+	return images.Sweep(ctx)
+}
+
+// maxTrash is how much may lie in the trash before a sweeper is started: deleting
+// a container's files takes longer than the rest of its teardown.
+const maxTrash = 32
+
+// Close gives up what was opened, and leaves what was put off to a process of its
+// own if it is much.
+func (n *Node) Close() error {
+	var err error
+	if n.engine != nil {
+		err = n.engine.Close(context.Background())
+	}
+	if n.images == nil {
+		return err
+	}
+	if pending, trash := n.images.Backlog(); pending > 0 || trash > maxTrash {
+		err = errors.Join(err, n.startSweeper())
+	}
+	return err
+}
+
+// startSweeper starts `berth system sweep` in a session of its own.
+func (n *Node) startSweeper() error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the path of berth: %w", err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("start the sweeper: %w", err)
+	}
+	defer null.Close()
+	p, err := os.StartProcess(self, append(n.selfCommand(self), "system", "sweep"), &os.ProcAttr{
+		Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH")},
+		Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return fmt.Errorf("start the sweeper: %w", err)
+	}
+	return p.Release()
 }
