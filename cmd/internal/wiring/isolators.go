@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"go.uber.org/zap"
 
 	"github.com/berth-dev/berth/containerizer"
@@ -35,7 +36,10 @@ func (n *Node) isolators(images containerizer.VolumeProvisioner) ([]containerize
 	if err != nil {
 		return nil, err
 	}
-	filter, err := seccomp.New(seccomp.Options{})
+	filter, err := seccomp.New(seccomp.Options{Check: func(p *specs.LinuxSeccomp) error {
+		_, err := n.filters.Filter(p) // which the launcher then has at hand
+		return err
+	}})
 	if err != nil {
 		return nil, err
 	}

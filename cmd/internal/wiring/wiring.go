@@ -24,6 +24,7 @@ type Node struct {
 	cfg        config.Config
 	configPath string
 	log        *zap.Logger
+	filters    *seccomp.Cache
 	engine     *engine.Engine
 	images     *provisioner.Provisioner
 }
@@ -31,7 +32,7 @@ type Node struct {
 // New returns the node that cfg describes. Root and State are set. configPath is
 // the file that cfg came from, for processes that are started later.
 func New(cfg config.Config, configPath string, log *zap.Logger) *Node {
-	return &Node{cfg: cfg, configPath: configPath, log: log}
+	return &Node{cfg: cfg, configPath: configPath, log: log, filters: seccomp.NewCache(filepath.Join(cfg.Root, "cache", "seccomp"))}
 }
 
 // Engine returns the embedded engine.
@@ -74,7 +75,7 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 			return append(n.selfCommand(self), "system", "reap", id.String())
 		},
 		ExitEnv: []string{"PATH=" + os.Getenv("PATH")},
-		Seccomp: seccomp.NewCache(filepath.Join(n.cfg.Root, "cache", "seccomp")),
+		Seccomp: n.filters,
 	})
 }
 
