@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/vishvananda/netlink"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/isolators/isolatortest"
@@ -399,6 +402,9 @@ func TestRecover(t *testing.T) {
 	if cables, ports := wires(t); len(cables) != 1 || len(ports) != 1 {
 		t.Errorf("cables %v and ports %v, want those of the live container", cables, ports)
 	}
+	if !hasBridge(t) {
+		t.Error("Recover removed the bridge of a live container")
+	}
 	// The state directory is lost, the attachments are kept: a reboot, as far as files go.
 	if err := os.RemoveAll(n.opts.StateDir); err != nil {
 		t.Fatal(err)
@@ -409,6 +415,50 @@ func TestRecover(t *testing.T) {
 	if left := n.leftovers(t, live.ID); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
+}
+
+// TestIdleBridge checks that Recover leaves nothing of a network that nobody uses.
+func TestIdleBridge(t *testing.T) {
+	n := newNode(t)
+	if _, err := exec.LookPath("iptables"); err == nil {
+		nettest.Need(t)
+		nettest.Run(t, "iptables", "-P", "FORWARD", "DROP")
+		t.Cleanup(func() {
+			_ = exec.CommandContext(context.WithoutCancel(t.Context()), "iptables", "-P", "FORWARD", "ACCEPT").Run()
+		})
+	}
+	c := n.run(t, withImage(containerizer.Network{}))
+	c.ns.End()
+	if err := n.isolator(t).Cleanup(t.Context(), c.Damaged()); err != nil {
+		t.Fatal(err)
+	}
+	if !hasBridge(t) {
+		t.Error("Cleanup removed the bridge")
+	}
+	for range 2 {
+		if _, err := n.isolator(t).Recover(t.Context(), nil); err != nil {
+			t.Fatalf("Recover() = %v", err)
+		}
+	}
+	if hasBridge(t) {
+		t.Error("the idle bridge is left")
+	}
+	if rules := nettest.Run(t, "nft", "list", "ruleset"); strings.Contains(rules, "berth") {
+		t.Errorf("rules left:\n%s", rules)
+	}
+	n.run(t, withImage(containerizer.Network{})) // and it comes back
+	if !hasBridge(t) {
+		t.Error("the bridge did not come back")
+	}
+}
+
+func hasBridge(t *testing.T) bool {
+	t.Helper()
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Type() == "bridge" })
 }
 
 // TestDamage checks Cleanup when files are lost or broken.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containernetworking/cni/libcni"
+
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/isolators/network/internal/bridge"
 )
@@ -39,7 +41,25 @@ func (i *Isolator) Recover(ctx context.Context, live []*containerizer.Container)
 	if _, err := os.Stat(filepath.Join(i.opts.StateDir, "network")); errors.Is(err, fs.ErrNotExist) {
 		return orphans, errs // nothing was ever done here
 	}
-	return orphans, errors.Join(errs, i.exec.bridge.Recover(func(owner string) bool { return owners[owner] }, i.defaultSubnets()))
+	errs = errors.Join(errs, i.exec.bridge.Recover(func(owner string) bool { return owners[owner] }, i.defaultSubnets()))
+	return orphans, errors.Join(errs, i.retireDefault(ctx))
+}
+
+// retireDefault removes the bridge of the generated network while nobody uses it.
+func (i *Isolator) retireDefault(ctx context.Context) error {
+	list, err := i.readDefault()
+	if err != nil || list == nil {
+		return err
+	}
+	// As libcni hands it to the plug-in: with the name and version of the list.
+	plugin, err := libcni.InjectConf(list.Plugins[0], map[string]any{"name": list.Name, "cniVersion": list.CNIVersion})
+	if err != nil {
+		return fmt.Errorf("read the generated network: %w", err)
+	}
+	if err := i.exec.bridge.Retire(ctx, plugin.Bytes); err != nil {
+		return fmt.Errorf("remove the idle bridge of network %q: %w", DefaultNetwork, err)
+	}
+	return nil
 }
 
 // strangers lists the containers that have attachments or files and no name in live.

@@ -1,12 +1,15 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/isolators/network/internal/hostport"
@@ -96,4 +99,53 @@ func (p *Plugin) recoverAddresses(live func(string) bool) error {
 		}
 	}
 	return errs
+}
+
+// Retire removes the bridge of a network on which nobody has an address, and its
+// rules. It is made again at the next use.
+func (p *Plugin) Retire(ctx context.Context, config []byte) error {
+	c, err := parse(config)
+	if err != nil {
+		return err
+	}
+	return Exclusive(ctx, func() error {
+		held, err := ipam.Open(p.AddressDir, c.Name).Addresses()
+		if err != nil || len(held) > 0 {
+			return err
+		}
+		return errors.Join(removeRules(c), removeBridge(c.Bridge))
+	})
+}
+
+func removeRules(c *Config) error {
+	table, err := nat.Open()
+	if err == nil {
+		defer func() { _ = table.Close() }() // a socket
+		b := nat.Bridge{Name: c.Bridge, Subnets: c.Subnets}
+		err = errors.Join(table.ForbidForward(b), table.RemoveBridge(b))
+	}
+	if errors.Is(err, containerizer.ErrUnsupported) {
+		return nil // then there are none
+	}
+	return err
+}
+
+// removeBridge removes a bridge without ports.
+func removeBridge(name string) error {
+	link, err := netlink.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up interface %q: %w", name, err)
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	inUse := slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().MasterIndex == link.Attrs().Index })
+	if inUse || link.Type() != "bridge" {
+		return nil // somebody put something else on it
+	}
+	return ignoreGone(netlink.LinkDel(link), "remove", link)
 }

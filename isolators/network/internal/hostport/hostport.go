@@ -105,7 +105,7 @@ func check(owner string, p containerizer.PortMapping, taken []Reservation) error
 		if t.Owner == owner && Name(p) == Name(t.Port) {
 			return nil // its own, from before
 		}
-		return fmt.Errorf("publish port %s: container %q has %s: %w", describe(p), t.Owner, describe(t.Port), containerizer.ErrAlreadyExists)
+		return fmt.Errorf("publish port %s: container %q has %s: %w", describe(p), containerizer.ContainerID(t.Owner).Short(), describe(t.Port), containerizer.ErrAlreadyExists)
 	}
 	if err := bindable(p); err != nil {
 		return fmt.Errorf("publish port %s: a process of the host uses it (%w): %w", describe(p), err, containerizer.ErrAlreadyExists)

@@ -32,7 +32,60 @@ func (t *Table) ForwardAllowed(b Bridge) (bool, error) {
 	return len(missing) == 0, err
 }
 
+// ForbidForward takes back what AllowForward did.
+func (t *Table) ForbidForward(b Bridge) error {
+	chains, err := t.forwardChains(b)
+	if err != nil {
+		return err
+	}
+	for _, c := range chains {
+		rules, err := t.forwardRules(c)
+		if err != nil {
+			return err
+		}
+		for _, r := range rules {
+			if !accepts(r, expr.MetaKeyIIFNAME, b.Name) && !accepts(r, expr.MetaKeyOIFNAME, b.Name) {
+				continue
+			}
+			if err := t.conn.DelRule(r); err != nil {
+				return fmt.Errorf("encode the removal of a rule: %w", err)
+			}
+		}
+	}
+	return t.flush(fmt.Sprintf("remove bridge %q from chain FORWARD of iptables", b.Name))
+}
+
 func (t *Table) missingRules(b Bridge) ([]*nftables.Rule, error) {
+	chains, err := t.forwardChains(b)
+	if err != nil {
+		return nil, err
+	}
+	var missing []*nftables.Rule
+	for _, c := range chains {
+		if c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop {
+			continue
+		}
+		rules, err := t.forwardRules(c)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
+			if slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return accepts(r, key, b.Name) }) {
+				continue
+			}
+			missing = append(missing, &nftables.Rule{Table: c.Table, Chain: c, Exprs: []expr.Any{
+				&expr.Meta{Key: key, Register: unix.NFT_REG_1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: ifnameKey(b.Name)},
+				&expr.Counter{},
+				&expr.Verdict{Kind: expr.VerdictAccept},
+			}})
+		}
+	}
+	return missing, nil
+}
+
+// forwardChains are the chains FORWARD of iptables for the families of b.
+func (t *Table) forwardChains(b Bridge) ([]*nftables.Chain, error) {
 	families := map[nftables.TableFamily]bool{}
 	for _, s := range b.Subnets {
 		if s.Addr().Is4() {
@@ -41,44 +94,27 @@ func (t *Table) missingRules(b Bridge) ([]*nftables.Rule, error) {
 			families[nftables.TableFamilyIPv6] = true
 		}
 	}
-	var missing []*nftables.Rule
+	var out []*nftables.Chain
 	for family := range families {
 		chains, err := t.conn.ListChainsOfTableFamily(family)
 		if err != nil {
 			return nil, fmt.Errorf("list nftables chains: %w", classify(err))
 		}
 		for _, c := range chains {
-			if c.Table.Name != "filter" || c.Name != "FORWARD" || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop {
-				continue
+			if c.Table.Name == "filter" && c.Name == "FORWARD" {
+				out = append(out, c)
 			}
-			in, err := t.missingIn(c, b.Name)
-			if err != nil {
-				return nil, err
-			}
-			missing = append(missing, in...)
 		}
 	}
-	return missing, nil
+	return out, nil
 }
 
-func (t *Table) missingIn(c *nftables.Chain, bridge string) ([]*nftables.Rule, error) {
+func (t *Table) forwardRules(c *nftables.Chain) ([]*nftables.Rule, error) {
 	rules, err := t.conn.GetRules(c.Table, c)
 	if err != nil {
 		return nil, fmt.Errorf("list rules of iptables' chain FORWARD: %w", classify(err))
 	}
-	var missing []*nftables.Rule
-	for _, key := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
-		if slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return accepts(r, key, bridge) }) {
-			continue
-		}
-		missing = append(missing, &nftables.Rule{Table: c.Table, Chain: c, Exprs: []expr.Any{
-			&expr.Meta{Key: key, Register: unix.NFT_REG_1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: ifnameKey(bridge)},
-			&expr.Counter{},
-			&expr.Verdict{Kind: expr.VerdictAccept},
-		}})
-	}
-	return missing, nil
+	return rules, nil
 }
 
 // accepts says whether r accepts all packets of the interface.

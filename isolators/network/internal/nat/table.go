@@ -155,15 +155,24 @@ func (t *Table) create(b Bridge) error {
 }
 
 // RemoveBridge takes a bridge and its subnets out of the rules; a no-op for a
-// stranger.
+// stranger. With the last one the table goes.
+//
+// Preconditions: as of EnsureBridge.
 func (t *Table) RemoveBridge(b Bridge) error {
+	if _, exists, err := t.elements(t.sets.bridges); err != nil || !exists {
+		return err
+	}
 	b.Masquerade, b.Isolate = true, true
 	for _, m := range t.sets.members(b) {
 		if err := t.remove(m.set, m.elements...); err != nil {
 			return err
 		}
 	}
-	return nil
+	left, exists, err := t.elements(t.sets.bridges)
+	if err != nil || !exists || len(left) > 0 {
+		return err
+	}
+	return t.Drop()
 }
 
 // Drop removes the table with everything in it, for all networks.
