@@ -89,7 +89,8 @@ func (i *Isolator) place(c *containerizer.Container) (group, error) {
 }
 
 // find returns the group of a container that was prepared: what its ledger says,
-// or its parent's if it shares that.
+// or, when that is another owner's, its launch information; its parent's if it
+// shares that.
 func (i *Isolator) find(c *containerizer.Container) (group, error) {
 	if c.Spec != nil && c.Spec.ShareCgroup && c.Parent != nil {
 		return i.find(c.Parent)
@@ -97,7 +98,35 @@ func (i *Isolator) find(c *containerizer.Container) (group, error) {
 	if g, ok := held(c); ok {
 		return g, nil
 	}
+	if c.Launch != nil && c.Launch.Cgroup != nil {
+		if g, ok := i.attached(c.Launch.Cgroup); ok {
+			return g, nil
+		}
+	}
 	return group{}, fmt.Errorf("container %q has no control group; it is not prepared: %w", c.ID, containerizer.ErrFailedPrecondition)
+}
+
+// attached is the group that a is about.
+func (i *Isolator) attached(a *containerizer.CgroupAttachment) (g group, ok bool) {
+	first := &i.node.hierarchies[0]
+	if i.node.unified {
+		g.path, ok = strings.CutPrefix(strings.TrimSuffix(a.Unified, "/"+leafName), first.dir)
+		return g, ok && g.path != ""
+	}
+	for _, dir := range a.Legacy {
+		if p, below := strings.CutPrefix(dir, first.dir+"/"); below {
+			g.path, ok = "/"+p, true
+		}
+		if h := i.node.of(devices); h != nil && len(h.controllers) == 1 {
+			if p, below := strings.CutPrefix(dir, h.dir+"/"); below {
+				g.devices = "/" + p
+			}
+		}
+	}
+	if g.devices == g.path {
+		g.devices = ""
+	}
+	return g, ok
 }
 
 // held returns the group that c's ledger lists.

@@ -74,6 +74,31 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// The engine lends an isolator the ledger of the container, not of its parents:
+// these are found by what they were launched with.
+func TestParentWithoutLedger(t *testing.T) {
+	parent := newParent(t)
+	iso := newIsolator(t, cgroup.Options{Parent: parent})
+	for name, spec := range map[string]*containerizer.Spec{
+		"default devices": {}, "devices of its own": busySpec(), "sandbox": {Class: containerizer.ClassPodSandbox},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := prepared(t, iso, spec)
+			known := *root.Container
+			known.Ledger = &isolatortest.Ledger{}
+			for name, childSpec := range map[string]*containerizer.Spec{"nested": {}, "shared": {ShareCgroup: true}} {
+				child := newChild(t, root, childSpec)
+				child.ID, child.Parent = root.ID.Child(name), &known
+				prepare(t, iso, child)
+				cmd := ready(t, child, "echo ready; exec sleep 60")
+				if got, want := cgroupOf(t, cmd.Process.Pid, "pids"), parent+"/"+root.ID.Base(); !strings.HasPrefix(got, want) {
+					t.Errorf("the %s child is in %q, want below %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
 func TestShareCgroup(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
 	root := prepared(t, iso, &containerizer.Spec{})

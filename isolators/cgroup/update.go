@@ -3,6 +3,7 @@ package cgroup
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -32,6 +33,9 @@ func (i *Isolator) Update(ctx context.Context, c *containerizer.Container, r *co
 		if h := i.node.of(s.controller); h.onRequest && !exists(g.in(h)) {
 			return lateController(s)
 		}
+	}
+	if p.devices && c.Launch == nil {
+		return fmt.Errorf("change the devices of container %q: which ones it was launched with is not known: %w", c.ID, containerizer.ErrFailedPrecondition)
 	}
 	undo, err := i.change(g, p.settings)
 	if err != nil {
