@@ -20,6 +20,7 @@ var (
 	_ containerizer.Provisioner       = (*Provisioner)(nil)
 	_ containerizer.VolumeProvisioner = (*Provisioner)(nil)
 	_ containerizer.Images            = (*Provisioner)(nil)
+	_ containerizer.Recoverer         = (*Provisioner)(nil)
 )
 
 // Backends, as in Options.
@@ -250,6 +251,35 @@ func (p *Provisioner) Destroy(_ context.Context, id containerizer.ContainerID) e
 		return fmt.Errorf("give up the filesystem of container %q: %w", id, err)
 	}
 	return nil
+}
+
+// Recover gives up what was provisioned for containers that do not exist.
+func (p *Provisioner) Recover(ctx context.Context, live []*containerizer.Container) (orphans []containerizer.ContainerID, err error) {
+	dirs := map[string]bool{}
+	for _, c := range live {
+		dirs[p.store.ContainerDir(c.ID)] = true
+	}
+	found, err := p.store.ContainerDirs()
+	if err != nil {
+		return nil, fmt.Errorf("list provisioned containers: %w", err)
+	}
+	for _, dir := range found {
+		if dirs[dir] {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return orphans, context.Cause(ctx)
+		}
+		id := containerizer.ContainerID(filepath.Base(dir))
+		if u, err := p.store.ReadUse(id, store.RootUse); err == nil {
+			id = u.ID // the directory of a long id is called otherwise
+		}
+		if err := p.store.Trash(dir); err != nil {
+			return orphans, fmt.Errorf("give up the filesystem of container %q: %w", id, err)
+		}
+		orphans = append(orphans, id)
+	}
+	return orphans, nil
 }
 
 // Sweep does what others do not wait for, until ctx ends: it makes new images

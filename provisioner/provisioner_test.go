@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -145,6 +147,27 @@ func TestPolicies(t *testing.T) {
 	third := f.image("local:x", layerTar(t, "f a 3"))
 	if got := provision("l2", source("local:x")); got.Manifest != third.Digest {
 		t.Errorf("the path took %s", got.Manifest)
+	}
+}
+
+func TestRecover(t *testing.T) {
+	f := newFakeFetcher()
+	f.image("app", layerTar(t, "f a 1"))
+	p, root := newStore(t, f)
+	long := id("r" + strings.Repeat(".child", 60))
+	for _, cid := range []containerizer.ContainerID{"live", "dead", long, long + "2"} {
+		if _, err := p.Provision(t.Context(), cid, source("app")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	orphans, err := p.Recover(t.Context(), []*containerizer.Container{{ID: "live"}, {ID: long}})
+	slices.Sort(orphans)
+	if err != nil || !cmp.Equal(orphans, []containerizer.ContainerID{"dead", long + "2"}) {
+		t.Errorf("orphans %q, %v", orphans, err)
+	}
+	dirs, err := os.ReadDir(filepath.Join(root, "containers"))
+	if err != nil || len(dirs) != 2 {
+		t.Errorf("left are %v, %v", dirs, err)
 	}
 }
 

@@ -43,6 +43,15 @@ func (s *Store) ContainerDir(id containerizer.ContainerID) string {
 	return s.path("containers", name)
 }
 
+// ContainerDirs lists the directories of all containers.
+func (s *Store) ContainerDirs() ([]string, error) {
+	names, err := s.names("containers")
+	for i, n := range names {
+		names[i] = s.path("containers", n)
+	}
+	return names, err
+}
+
 // RootUse is the number of the container's own root filesystem; volumes count
 // from 0.
 const RootUse = -1
