@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -105,7 +106,7 @@ func (m *monitor) received(control []byte) (fds []int) {
 func closeAll(fds []int) {
 	for _, fd := range fds {
 		if fd >= 0 {
-			syscall.Close(fd)
+			closeIt(fd)
 		}
 	}
 }
@@ -210,8 +211,8 @@ func (m *monitor) sendQueued(c *conn) {
 
 // dropBroken lets go of the clients that have left, or must.
 func (m *monitor) dropBroken() {
-	for i := len(m.conns) - 1; i >= 0; i-- {
-		if c := m.conns[i]; c.broken {
+	for i, c := range slices.Backward(m.conns) {
+		if c.broken {
 			m.conns = append(m.conns[:i], m.conns[i+1:]...)
 			m.drop(c)
 		}
@@ -238,6 +239,6 @@ func (m *monitor) drop(c *conn) {
 	// A process before its execve has a copy of the descriptor; the client shall not
 	// wait for it.
 	_ = syscall.Shutdown(c.fd, syscall.SHUT_RDWR) // may be gone already
-	syscall.Close(c.fd)
+	closeIt(c.fd)
 	m.freeConns = append(m.freeConns, c)
 }

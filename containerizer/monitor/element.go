@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"slices"
 	"syscall"
 
 	"github.com/berth-dev/berth/containerizer/launch/interp"
@@ -80,12 +81,9 @@ func (el *element) logLost() uint64 {
 }
 
 func (el *element) addWaiter(t ticket) {
-	for _, w := range el.waiters {
-		if w == t {
-			return
-		}
+	if !slices.Contains(el.waiters, t) {
+		el.waiters = append(el.waiters, t)
 	}
-	el.waiters = append(el.waiters, t)
 }
 
 // forget removes a client from those that are told.

@@ -18,9 +18,9 @@ const (
 )
 
 // shutdown ends the monitor for a client.
-func (m *monitor) shutdown(t ticket, force bool) {
+func (m *monitor) shutdown(t ticket, flags uint16) {
 	for _, el := range m.elements {
-		if el.alive() && !force {
+		if el.alive() && flags&wire.ShutdownForce == 0 {
 			m.refuse(t, syscall.EBUSY, wire.ReasonBusy)
 			return
 		}
@@ -107,7 +107,7 @@ func arguments() (argv []string) {
 	if err != nil {
 		return nil
 	}
-	defer syscall.Close(fd)
+	defer closeIt(fd)
 	var text []byte
 	var buf [1024]byte
 	for {

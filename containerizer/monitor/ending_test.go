@@ -20,8 +20,9 @@ import (
 )
 
 // marker is an exit command that leaves a file with what it finds.
-func marker(t testing.TB) (command []string, path string) {
-	path = filepath.Join(t.TempDir(), "torn-down")
+func marker(tb testing.TB) (command []string, path string) {
+	tb.Helper()
+	path = filepath.Join(tb.TempDir(), "torn-down")
 	script := `{ echo pid=$$; env; cat /proc/self/status; ls -l /proc/self/fd; pwd; } > "$0.new"; mv "$0.new" "$0"`
 	return []string{"/bin/sh", "-c", script, path}, path
 }
@@ -76,19 +77,19 @@ func TestExitCommandComesAfterClients(t *testing.T) {
 func TestExitCommandIsNotRun(t *testing.T) {
 	for name, end := range map[string]func(*fixture, *client.Process) error{
 		"shutdown after the exit": func(f *fixture, p *client.Process) error {
-			if err := f.Signal(f.ctx, "a", syscall.SIGKILL); err != nil {
+			if err := f.Signal(f.ctx(), "a", syscall.SIGKILL); err != nil {
 				return err
 			}
-			if _, err := p.Wait(f.ctx); err != nil {
+			if _, err := p.Wait(f.ctx()); err != nil {
 				return err
 			}
-			return f.Shutdown(f.ctx, false)
+			return f.Shutdown(f.ctx(), false)
 		},
 		"forced shutdown": func(f *fixture, _ *client.Process) error {
-			if err := f.Shutdown(f.ctx, false); !errors.Is(err, containerizer.ErrFailedPrecondition) {
+			if err := f.Shutdown(f.ctx(), false); !errors.Is(err, containerizer.ErrFailedPrecondition) {
 				return fmt.Errorf("shutdown of a living process: %w", err)
 			}
-			return f.Shutdown(f.ctx, true)
+			return f.Shutdown(f.ctx(), true)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,11 +166,11 @@ func TestHeldOutlivesClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
+	defer closeIt(other)
 	if !alive(p.PID) || exists(path) {
 		t.Fatal("the held process died with its client")
 	}
-	started, err := other.Release(f.ctx, "a", false)
+	started, err := other.Release(f.ctx(), "a", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,7 @@ func TestRootTakesChildrenAlong(t *testing.T) {
 	e := request(t, "a.e", "exec sleep 100", "", options{})
 	e.Exec = true
 	session := f.launch(e)
-	if err := f.Signal(f.ctx, "a", syscall.SIGKILL); err != nil {
+	if err := f.Signal(f.ctx(), "a", syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []*client.Process{p, session} {
@@ -212,7 +213,7 @@ func TestMonitorSurvivesSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if list, err := f.List(f.ctx); err != nil || len(list) != 1 || !alive(p.PID) {
+	if list, err := f.List(f.ctx()); err != nil || len(list) != 1 || !alive(p.PID) {
 		t.Errorf("after the signals: %+v, %v", list, err)
 	}
 }
@@ -227,9 +228,9 @@ func TestMonitorIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
+	defer closeIt(other)
 	kill(t, f.pid)
-	if _, err := p.Wait(f.ctx); !errors.Is(err, containerizer.ErrUnavailable) {
+	if _, err := p.Wait(f.ctx()); !errors.Is(err, containerizer.ErrUnavailable) {
 		t.Errorf("wait: %v", err)
 	}
 	if err := p.Session().Wait(); !errors.Is(err, containerizer.ErrUnavailable) {
@@ -253,12 +254,12 @@ func TestMonitorIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again.Close()
-	q, err := again.Launch(f.ctx, request(t, "a", "exit 4", f.dir, options{}))
+	defer closeIt(again)
+	q, err := again.Launch(f.ctx(), request(t, "a", "exit 4", f.dir, options{}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e, err := q.Wait(f.ctx); err != nil || e.Status.ExitStatus() != 4 {
+	if e, err := q.Wait(f.ctx()); err != nil || e.Status.ExitStatus() != 4 {
 		t.Errorf("second monitor: %+v, %v", e, err)
 	}
 }
@@ -268,7 +269,7 @@ func TestMonitorCannotBeStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer closeIt(c)
 	_, err = c.Launch(contextOf(t), request(t, "a", "true", "", options{}))
 	if err == nil {
 		t.Fatal("launched without a monitor")
@@ -330,7 +331,7 @@ func TestClientIsKilled(t *testing.T) {
 	}
 	for i := range 40 {
 		dir := t.TempDir()
-		cmd := exec.Command(self, "-test.run=^TestCrashClient$")
+		cmd := exec.CommandContext(contextOf(t), self, "-test.run=^TestCrashClient$")
 		cmd.Env = append(os.Environ(), crashClient+"="+dir, crashClient+"_BINARY="+binary)
 		out, err := cmd.StdoutPipe()
 		if err != nil {

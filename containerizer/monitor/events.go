@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"slices"
 	"syscall"
 	"unsafe"
 )
@@ -110,9 +111,10 @@ func (m *monitor) dispatch(ev *syscall.EpollEvent) {
 		return
 	}
 	switch w.kind {
+	case watchNothing:
 	case watchWake:
 		var count [8]byte
-		read(int(ev.Fd), count[:])
+		_, _ = read(int(ev.Fd), count[:]) // the number says nothing
 		m.reap()
 	case watchListener:
 		m.accept()
@@ -138,8 +140,7 @@ func (m *monitor) dispatch(ev *syscall.EpollEvent) {
 
 // checkDeadlines gives up on output that others than the ended process hold open.
 func (m *monitor) checkDeadlines() {
-	for i := len(m.elements) - 1; i >= 0; i-- {
-		el := m.elements[i]
+	for _, el := range slices.Backward(m.elements) {
 		if el.drainUntil != 0 && monotonic() >= el.drainUntil {
 			m.remove(el)
 		}

@@ -39,7 +39,7 @@ func (m *monitor) ended(el *element, status uint32) {
 	case el.ending != (ticket{}):
 		m.namespacesHeld(el)
 		return
-	case el.startedAt == 0 && !(held && el.failure.Op == interp.KilledOp), el.refusal.Errno != 0:
+	case el.refusal.Errno != 0, el.startedAt == 0 && (!held || el.failure.Op != interp.KilledOp):
 		m.failed(el)
 		return
 	}
@@ -57,7 +57,9 @@ func (m *monitor) ended(el *element, status uint32) {
 // publishExit tells everybody how el's process has ended. Its output is in the
 // log by now.
 func (m *monitor) publishExit(el *element) {
-	m.writeRecord(el, record.ExitFile, record.Exit{
+	// Without the file, the engine sees a process that is gone and a monitor that is
+	// not, or knows from a client.
+	_ = m.writeRecord(el, record.ExitFile, record.Exit{
 		WaitStatus: uint64(el.status), FinishedAt: el.finishedAt, LogLost: el.logLost(),
 	}.Append(m.reply[:0]))
 	m.tellAll(el, wire.TypeExited, el.exited().Append(m.body()))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,9 +38,9 @@ func runTests(m *testing.M) int {
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	binary = filepath.Join(dir, "berth-monitor")
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, "github.com/berth-dev/berth/cmd/berth-monitor")
+	build := exec.CommandContext(context.Background(), "go", "build", "-ldflags=-s -w", "-o", binary, "github.com/berth-dev/berth/cmd/berth-monitor")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build berth-monitor: %v\n%s", err, out))
@@ -50,38 +51,38 @@ func runTests(m *testing.M) int {
 // timeout ends a test whose event does not come.
 const timeout = 20 * time.Second
 
-func contextOf(t testing.TB) context.Context {
+func contextOf(tb testing.TB) context.Context {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	t.Cleanup(cancel)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
 // fixture is a monitor with its directory.
 type fixture struct {
-	t   testing.TB
-	ctx context.Context
+	tb  testing.TB
 	dir string
 	*client.Client
 	pid int
 }
 
 // start starts a monitor, and checks at the end of the test that it is gone.
-func start(t testing.TB, o client.Options) *fixture {
-	t.Helper()
-	f := &fixture{t: t, ctx: contextOf(t), dir: t.TempDir()}
+func start(tb testing.TB, o client.Options) *fixture {
+	tb.Helper()
+	f := &fixture{tb: tb, dir: tb.TempDir()}
 	var err error
 	if f.Client, err = client.Start(binary, f.dir, o); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if f.pid, err = f.MonitorPID(f.ctx); err != nil {
-		t.Fatal(err)
+	if f.pid, err = f.MonitorPID(f.ctx()); err != nil {
+		tb.Fatal(err)
 	}
 	fd, err := unix.PidfdOpen(f.pid, 0)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		defer unix.Close(fd)
+	tb.Cleanup(func() {
+		defer closeFD(fd)
 		if c, err := client.Dial(f.dir); err == nil {
 			_ = c.Shutdown(context.Background(), true)
 			_ = c.Close()
@@ -89,7 +90,7 @@ func start(t testing.TB, o client.Options) *fixture {
 		_ = f.Close()
 		if !ended(fd) {
 			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
-			t.Errorf("monitor %d did not end", f.pid)
+			tb.Errorf("monitor %d did not end", f.pid)
 		}
 	})
 	return f
@@ -115,8 +116,8 @@ type options struct {
 }
 
 // encode makes a program that executes a shell line.
-func encode(t testing.TB, line string, o options) []byte {
-	t.Helper()
+func encode(tb testing.TB, line string, o options) []byte {
+	tb.Helper()
 	var b program.Builder
 	stdio := [3]program.Slot{b.Input(), b.Input(), b.Input()}
 	b.Clone(o.namespaces, program.None)
@@ -149,7 +150,7 @@ func encode(t testing.TB, line string, o options) []byte {
 	b.Call(unix.SYS_EXECVE, b.Text(argv[0]), b.Strings(argv), b.Strings([]string{"PATH=/bin:/usr/bin:/sbin"}))
 	block, err := b.Encode()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return block
 }
@@ -170,108 +171,111 @@ func openPty(b *program.Builder) [3]program.Slot {
 }
 
 // memfd puts a program into a memfd.
-func memfd(t testing.TB, block []byte) int {
-	t.Helper()
+func memfd(tb testing.TB, block []byte) int {
+	tb.Helper()
 	fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(fd) })
+	tb.Cleanup(func() { closeFD(fd) })
 	if _, err := unix.Write(fd, block); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return fd
 }
 
 // request is a launch of a shell line with pipes and, with a directory, records
 // and a log there.
-func request(t testing.TB, name, line, dir string, o options) *client.LaunchRequest {
-	t.Helper()
-	block := encode(t, line, o)
-	r := &client.LaunchRequest{Name: name, Program: memfd(t, block), ProgramSize: len(block), Hold: o.hold}
+func request(tb testing.TB, name, line, dir string, o options) *client.LaunchRequest {
+	tb.Helper()
+	block := encode(tb, line, o)
+	r := &client.LaunchRequest{Name: name, Program: memfd(tb, block), ProgramSize: len(block), Hold: o.hold}
 	if o.pty {
 		r.Stdio = wire.StdioPty
 	}
 	if dir != "" {
 		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		t.Cleanup(func() { unix.Close(fd) })
+		tb.Cleanup(func() { closeFD(fd) })
 		r.Record = &fd
 		r.Log = &client.Log{Dir: fd, Name: "log"}
 	}
 	return r
 }
 
+// ctx ends a request whose answer does not come.
+func (f *fixture) ctx() context.Context { return contextOf(f.tb) }
+
 // launch launches, and fails the test when that fails.
 func (f *fixture) launch(r *client.LaunchRequest) *client.Process {
-	f.t.Helper()
-	p, err := f.Launch(f.ctx, r)
+	f.tb.Helper()
+	p, err := f.Launch(f.ctx(), r)
 	if err != nil {
-		f.t.Fatalf("launch: %v", err)
+		f.tb.Fatalf("launch: %v", err)
 	}
 	return p
 }
 
 // exit waits for the end of a process.
 func (f *fixture) exit(p *client.Process) client.Exit {
-	f.t.Helper()
-	e, err := p.Wait(f.ctx)
+	f.tb.Helper()
+	e, err := p.Wait(f.ctx())
 	if err != nil {
-		f.t.Fatalf("wait: %v", err)
+		f.tb.Fatalf("wait: %v", err)
 	}
 	return e
 }
 
 // status checks the exit status of a process.
 func (f *fixture) status(p *client.Process, want int) {
-	f.t.Helper()
+	f.tb.Helper()
 	if e := f.exit(p); !e.Status.Exited() || e.Status.ExitStatus() != want {
-		f.t.Errorf("wait status %#x, want exit %d", e.Status, want)
+		f.tb.Errorf("wait status %#x, want exit %d", e.Status, want)
 	}
 }
 
 // lines returns the texts of a log's entries with their stream.
-func lines(t testing.TB, dir string) []string {
-	t.Helper()
+func lines(tb testing.TB, dir string) []string {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, "log"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var list []string
 	for line := range strings.Lines(string(b)) {
 		at, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if when, err := time.Parse(time.RFC3339Nano, at); err != nil || time.Since(when).Abs() > time.Minute {
-			t.Errorf("log has time %q", at)
+			tb.Errorf("log has time %q", at)
 		}
 		list = append(list, rest)
 	}
 	return list
 }
 
-func exitRecord(t testing.TB, dir string) (record.Exit, bool) {
-	t.Helper()
+func exitRecord(tb testing.TB, dir string) (record.Exit, bool) {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, record.ExitFile))
 	if err != nil {
 		return record.Exit{}, false
 	}
 	e, err := record.ParseExit(b)
 	if err != nil {
-		t.Errorf("exit record %q: %v", b, err)
+		tb.Errorf("exit record %q: %v", b, err)
 	}
 	return e, true
 }
 
-func processRecord(t testing.TB, dir string) (record.Process, bool) {
-	t.Helper()
+func processRecord(tb testing.TB, dir string) (record.Process, bool) {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, record.ProcessFile))
 	if err != nil {
 		return record.Process{}, false
 	}
 	p, err := record.ParseProcess(b)
 	if err != nil {
-		t.Errorf("process record %q: %v", b, err)
+		tb.Errorf("process record %q: %v", b, err)
 	}
 	return p, true
 }
@@ -303,15 +307,15 @@ func (o *output) String() string {
 }
 
 // await waits until the output contains text.
-func (o *output) await(t testing.TB, text string) {
-	t.Helper()
-	stop := context.AfterFunc(contextOf(t), o.cond.Broadcast)
+func (o *output) await(tb testing.TB, text string) {
+	tb.Helper()
+	stop := context.AfterFunc(contextOf(tb), o.cond.Broadcast)
 	defer stop()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for deadline := time.Now().Add(timeout); !strings.Contains(o.b.String(), text); {
 		if time.Now().After(deadline) {
-			t.Fatalf("output %q, want %q in it", o.b.String(), text)
+			tb.Fatalf("output %q, want %q in it", o.b.String(), text)
 		}
 		o.cond.Wait()
 	}
@@ -338,19 +342,35 @@ func alive(pid int) bool {
 }
 
 // eventually waits for a condition of the world outside, which has no event.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, condition func() bool) {
+	tb.Helper()
 	for deadline := time.Now().Add(timeout); !condition(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: did not happen", what)
+			tb.Fatalf("%s: did not happen", what)
 		}
-		unix.Poll(nil, 2)
+		pass(2)
 	}
 }
 
-func kill(t testing.TB, pid int) {
-	t.Helper()
+func kill(tb testing.TB, pid int) {
+	tb.Helper()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
+
+// runAs runs a command as another user and returns all of its output.
+func runAs(tb testing.TB, uid uint32, command ...string) string {
+	tb.Helper()
+	cmd := exec.CommandContext(contextOf(tb), command[0], command[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	out, _ := cmd.CombinedOutput()
+	return string(out)
+}
+
+func closeFD(fd int) { _ = unix.Close(fd) }
+
+func closeIt(c io.Closer) { _ = c.Close() }
+
+// pass lets some milliseconds pass, where that is what is tested.
+func pass(milliseconds int) { _, _ = unix.Poll(nil, milliseconds) }

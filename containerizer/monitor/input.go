@@ -31,24 +31,28 @@ func (m *monitor) stdinData(s *session, data []byte) {
 		return
 	}
 	s.stdinOwed += len(data)
-	if el.in.fd < 0 {
-		if !el.expectsPty() {
-			m.stdinTaken(s, len(data))
-			return
-		}
-	} else if !el.in.waiting() {
-		n, e := write(el.in.fd, data)
-		if e != 0 && e != syscall.EAGAIN {
-			m.closeStdin(el)
-			return
-		}
-		if n > 0 && e == 0 {
-			m.stdinTaken(s, n)
-			data = data[n:]
-		}
-	}
-	if len(data) > 0 {
+	switch {
+	case el.in.fd < 0 && !el.expectsPty():
+		m.stdinTaken(s, len(data))
+	case el.in.fd < 0, el.in.waiting():
 		m.keepStdin(s, data)
+	default:
+		m.writeStdin(s, data)
+	}
+}
+
+// writeStdin gives the process what it takes now, and keeps the rest.
+func (m *monitor) writeStdin(s *session, data []byte) {
+	n, e := write(s.element.in.fd, data)
+	if e == syscall.EAGAIN {
+		n = 0
+	} else if e != 0 {
+		m.closeStdin(s.element)
+		return
+	}
+	m.stdinTaken(s, n)
+	if n < len(data) {
+		m.keepStdin(s, data[n:])
 	}
 }
 

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"errors"
 	"syscall"
 	"unsafe"
 
@@ -114,7 +115,7 @@ func (m *monitor) prepare(el *element, r *wire.Launch, fds []int) (syscall.Errno
 	m.inputs = inputs[:0]
 	el.child, err = image.Spawn(inputs)
 	closeAll(theirs[:])
-	if stage, ok := err.(*interp.StageError); ok {
+	if stage, ok := errors.AsType[*interp.StageError](err); ok {
 		el.failure = stage.Failure
 		return 0, 0
 	}
@@ -126,7 +127,7 @@ func (m *monitor) prepare(el *element, r *wire.Launch, fds []int) (syscall.Errno
 
 // programErrno is EINVAL for what the interpreter refuses without asking the kernel.
 func programErrno(err error) syscall.Errno {
-	if e, ok := err.(syscall.Errno); ok {
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
 		return e
 	}
 	return syscall.EINVAL
@@ -179,6 +180,7 @@ func (m *monitor) makeStdio(el *element, r *wire.Launch, inputs []int) (theirs [
 				e = nonblock(el.out[i].fd)
 			}
 		}
+	case wire.StdioPassthrough, wire.StdioNull:
 	}
 	return theirs, e
 }
@@ -251,7 +253,7 @@ func (m *monitor) step(el *element, state wire.State, kind wire.Type) {
 func (m *monitor) adoptPty(el *element, fd int) {
 	if el.out[0].fd >= 0 || nonblock(fd) != 0 ||
 		m.watch(fd, syscall.EPOLLIN, watch{kind: watchPty, element: el}) != 0 {
-		syscall.Close(fd)
+		closeIt(fd)
 		return
 	}
 	el.out[0] = output{fd: fd, pty: true}
@@ -266,7 +268,7 @@ func (m *monitor) adoptPty(el *element, fd int) {
 
 // failed ends a launch of which nothing is left.
 func (m *monitor) failed(el *element) {
-	m.removeRecord(el, record.ProcessFile)
+	_ = m.removeRecord(el, record.ProcessFile) // there may be none
 	if el.refusal.Errno != 0 {
 		m.tellAll(el, wire.TypeError, el.refusal.Append(m.body()))
 	} else {

@@ -57,7 +57,7 @@ func TestRun(t *testing.T) {
 	if rec, ok := exitRecord(t, f.dir); !ok || rec.WaitStatus != 7<<8 || rec.FinishedAt != uint64(e.FinishedAt.UnixNano()) {
 		t.Errorf("exit record %+v", rec)
 	}
-	if err := f.Shutdown(f.ctx, false); err != nil {
+	if err := f.Shutdown(f.ctx(), false); err != nil {
 		t.Error(err)
 	}
 	if _, err := client.Dial(f.dir); !errors.Is(err, containerizer.ErrNotFound) {
@@ -69,8 +69,9 @@ func TestRun(t *testing.T) {
 func TestOutputComesBeforeExit(t *testing.T) {
 	f := start(t, client.Options{})
 	for range 20 {
-		p := f.launch(request(t, "a", "seq 2000; printf end", f.dir, options{}))
-		f.status(p, 0)
+		r := request(t, "a", "seq 2000; printf end", f.dir, options{})
+		r.TearDown = true
+		f.status(f.launch(r), 0)
 		got := lines(t, f.dir)
 		if len(got) != 2001 || got[2000] != "stdout P end" {
 			t.Fatalf("%d entries, the last %q", len(got), got[len(got)-1])
@@ -78,7 +79,6 @@ func TestOutputComesBeforeExit(t *testing.T) {
 		if err := os.Remove(filepath.Join(f.dir, "log")); err != nil {
 			t.Fatal(err)
 		}
-		break
 	}
 }
 
@@ -87,13 +87,13 @@ func TestSignalEnds(t *testing.T) {
 	r := request(t, "a", "sleep 100", f.dir, options{})
 	r.TearDown = true
 	p := f.launch(r)
-	if err := f.Signal(f.ctx, "a", syscall.SIGTERM); err != nil {
+	if err := f.Signal(f.ctx(), "a", syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if e := f.exit(p); e.Status.Signal() != syscall.SIGTERM {
 		t.Errorf("status %#x", e.Status)
 	}
-	if err := f.Signal(f.ctx, "a", syscall.SIGTERM); !errors.Is(err, containerizer.ErrNotFound) {
+	if err := f.Signal(f.ctx(), "a", syscall.SIGTERM); !errors.Is(err, containerizer.ErrNotFound) {
 		t.Errorf("signal after the exit: %v", err)
 	}
 }
@@ -129,12 +129,12 @@ func TestProgramFails(t *testing.T) {
 			f := start(t, client.Options{})
 			r := request(t, "a", "", f.dir, tt.o)
 			r.IO, _, _ = streams(nil)
-			_, err := f.Launch(f.ctx, r)
+			_, err := f.Launch(f.ctx(), r)
 			var failure *client.ProgramError
 			if !errors.As(err, &failure) || *failure != tt.want {
 				t.Fatalf("error %v, want %+v", err, tt.want)
 			}
-			list, err := f.List(f.ctx)
+			list, err := f.List(f.ctx())
 			if err != nil || len(list) != 0 {
 				t.Errorf("left: %+v, %v", list, err)
 			}
@@ -178,22 +178,22 @@ func TestLaunchRefused(t *testing.T) {
 	for _, tt := range bad {
 		r := request(t, "b", "true", f.dir, options{})
 		tt.change(r)
-		p, err := f.Launch(f.ctx, r)
+		p, err := f.Launch(f.ctx(), r)
 		if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 			t.Errorf("%s: %+v, %v, want %v", tt.name, p, err, tt.want)
 		}
 	}
 	eventually(t, "descriptors of refused launches closed", func() bool { return countFDs(t, f.pid) <= fds })
-	if list, err := f.List(f.ctx); err != nil || len(list) != 1 {
+	if list, err := f.List(f.ctx()); err != nil || len(list) != 1 {
 		t.Errorf("list %+v, %v", list, err)
 	}
 }
 
-func countFDs(t testing.TB, pid int) int {
-	t.Helper()
+func countFDs(tb testing.TB, pid int) int {
+	tb.Helper()
 	list, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return len(list)
 }
@@ -207,7 +207,7 @@ func TestBarrierAndHold(t *testing.T) {
 	if rec, ok := processRecord(t, f.dir); !ok || rec.PID != uint64(p.PID) || rec.StartedAt != 0 {
 		t.Errorf("process record %+v", rec)
 	}
-	held, err := f.Release(f.ctx, "a", false)
+	held, err := f.Release(f.ctx(), "a", false)
 	if err != nil || held.State != wire.StateHeld || held.PID != p.PID {
 		t.Fatalf("after the barrier: %+v, %v", held, err)
 	}
@@ -216,14 +216,14 @@ func TestBarrierAndHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
-	running, err := other.Release(f.ctx, "a", true)
+	defer closeIt(other)
+	running, err := other.Release(f.ctx(), "a", true)
 	if err != nil || running.State != wire.StateRunning || running.StartedAt.IsZero() {
 		t.Fatalf("after the hold: %+v, %v", running, err)
 	}
 	f.status(p, 4)
 	f.status(running, 4)
-	if _, err := other.Release(f.ctx, "a", false); !errors.Is(err, containerizer.ErrNotFound) {
+	if _, err := other.Release(f.ctx(), "a", false); !errors.Is(err, containerizer.ErrNotFound) {
 		t.Errorf("release after the exit: %v", err)
 	}
 }
@@ -231,7 +231,7 @@ func TestBarrierAndHold(t *testing.T) {
 func TestReleaseThatFails(t *testing.T) {
 	f := start(t, client.Options{})
 	f.launch(request(t, "a", "", f.dir, options{hold: true, command: []string{"/no/such"}}))
-	_, err := f.Release(f.ctx, "a", false)
+	_, err := f.Release(f.ctx(), "a", false)
 	var failure *client.ProgramError
 	if !errors.As(err, &failure) || failure.Errno != unix.ENOENT {
 		t.Errorf("release: %v", err)
@@ -246,7 +246,7 @@ func TestKillWhileHeld(t *testing.T) {
 	r := request(t, "a", "exit 0", f.dir, options{hold: true})
 	r.TearDown = true
 	p := f.launch(r)
-	if err := f.Signal(f.ctx, "a", syscall.SIGKILL); err != nil {
+	if err := f.Signal(f.ctx(), "a", syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if e := f.exit(p); e.Status.Signal() != syscall.SIGKILL {
@@ -263,11 +263,11 @@ func TestPassthrough(t *testing.T) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(pipe[0])
+	defer closeFD(pipe[0])
 	r := request(t, "a", "echo direct", f.dir, options{})
 	r.Stdio, r.Files = wire.StdioPassthrough, []int{pipe[1], pipe[1], pipe[1]}
 	p := f.launch(r)
-	unix.Close(pipe[1])
+	closeFD(pipe[1])
 	buf := make([]byte, 64)
 	n, _ := unix.Read(pipe[0], buf)
 	if string(buf[:n]) != "direct\n" {
@@ -285,7 +285,7 @@ func TestManyDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(null)
+	defer closeFD(null)
 	const many = 600
 	block := func() []byte {
 		var b program.Builder
@@ -359,11 +359,11 @@ func TestChildrenShareTheMonitor(t *testing.T) {
 	exec := request(t, "a.b.exec", "exit 5", "", options{})
 	exec.Exec = true
 	f.status(f.launch(exec), 5)
-	list, err := f.List(f.ctx)
+	list, err := f.List(f.ctx())
 	if err != nil || len(list) != 2 || list[0].Name != "a" || list[1].Name != "a.b" || list[0].PID != root.PID || list[0].State != wire.StateRunning {
 		t.Errorf("list %+v, %v", list, err)
 	}
-	if err := f.Signal(f.ctx, "a.b", syscall.SIGKILL); err != nil {
+	if err := f.Signal(f.ctx(), "a.b", syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "record of the child", func() bool { _, ok := exitRecord(t, child); return ok })
@@ -380,11 +380,11 @@ func TestRecordsCannotBeWritten(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(f.dir, record.ProcessFile), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.Launch(f.ctx, request(t, "a", "sleep 100", f.dir, options{}))
+	_, err := f.Launch(f.ctx(), request(t, "a", "sleep 100", f.dir, options{}))
 	if err == nil || !errors.Is(err, syscall.EISDIR) {
 		t.Errorf("launch: %v", err)
 	}
-	if list, err := f.List(f.ctx); err != nil || len(list) != 0 {
+	if list, err := f.List(f.ctx()); err != nil || len(list) != 0 {
 		t.Errorf("left: %+v, %v", list, err)
 	}
 }
@@ -398,8 +398,8 @@ func TestWaitByName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
-	gone, cancel := context.WithCancel(f.ctx)
+	defer closeIt(other)
+	gone, cancel := context.WithCancel(f.ctx())
 	cancel()
 	if _, err := other.Wait(gone, "a"); !errors.Is(err, context.Canceled) {
 		t.Errorf("wait with a dead context: %v", err)
@@ -410,16 +410,16 @@ func TestWaitByName(t *testing.T) {
 	}
 	done := make(chan result)
 	go func() {
-		e, err := other.Wait(f.ctx, "a")
+		e, err := other.Wait(f.ctx(), "a")
 		done <- result{e, err}
 	}()
-	if err := f.Signal(f.ctx, "a", syscall.SIGUSR1); err != nil {
+	if err := f.Signal(f.ctx(), "a", syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-done; got.err != nil && !errors.Is(got.err, containerizer.ErrNotFound) || got.err == nil && got.e.Status.Signal() != syscall.SIGUSR1 {
 		t.Errorf("wait: %+v", got)
 	}
-	if _, err := other.Wait(f.ctx, "nobody"); !errors.Is(err, containerizer.ErrNotFound) {
+	if _, err := other.Wait(f.ctx(), "nobody"); !errors.Is(err, containerizer.ErrNotFound) {
 		t.Errorf("wait for nobody: %v", err)
 	}
 }

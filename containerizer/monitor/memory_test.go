@@ -22,11 +22,11 @@ const instances = 20
 // memory is that of a process in KiB.
 type memory struct{ rss, pss, private, threads int }
 
-func measure(t testing.TB, pid int) (m memory) {
-	t.Helper()
+func measure(tb testing.TB, pid int) (m memory) {
+	tb.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for line := range strings.Lines(string(b)) {
 		var n int
@@ -47,28 +47,29 @@ func measure(t testing.TB, pid int) (m memory) {
 }
 
 // average measures processes together.
-func average(t testing.TB, what string, pids []int) memory {
-	t.Helper()
+func average(tb testing.TB, what string, pids []int) memory {
+	tb.Helper()
 	var sum memory
 	for _, pid := range pids {
-		m := measure(t, pid)
+		m := measure(tb, pid)
 		sum.rss, sum.pss, sum.private, sum.threads = sum.rss+m.rss, sum.pss+m.pss, sum.private+m.private, sum.threads+m.threads
 	}
 	n := len(pids)
 	m := memory{sum.rss / n, sum.pss / n, sum.private / n, sum.threads / n}
-	t.Logf("%-34s PSS %4d KiB, private %4d, RSS %5d, threads %d (%d instances)", what, m.pss, m.private, m.rss, m.threads, n)
+	tb.Logf("%-34s PSS %4d KiB, private %4d, RSS %5d, threads %d (%d instances)", what, m.pss, m.private, m.rss, m.threads, n)
 	return m
 }
 
 // quiet waits until a monitor has given back what it does not need.
-func quiet() { unix.Poll(nil, 1500) }
+func quiet() { pass(1500) }
 
 // monitors starts monitors with some containers each.
-func monitors(t testing.TB, containers int) (pids []int) {
+func monitors(tb testing.TB, containers int) (pids []int) {
+	tb.Helper()
 	for range instances {
-		f := start(t, client.Options{ExitCommand: []string{"/bin/true"}, Env: []string{"PATH=/bin:/usr/bin"}})
+		f := start(tb, client.Options{ExitCommand: []string{"/bin/true"}, Env: []string{"PATH=/bin:/usr/bin"}})
 		for i := range containers {
-			r := request(t, "id."+strconv.Itoa(i), "", t.TempDir(), options{command: []string{"/bin/sleep", "1000"}})
+			r := request(tb, "id."+strconv.Itoa(i), "", tb.TempDir(), options{command: []string{"/bin/sleep", "1000"}})
 			r.Stdin = wire.StdinOpen
 			f.launch(r)
 		}
@@ -80,8 +81,9 @@ func monitors(t testing.TB, containers int) (pids []int) {
 }
 
 // conmons starts conmons with one container each, which a runtime of four lines makes.
-func conmons(t testing.TB, path string) (pids []int) {
-	dir := t.TempDir()
+func conmons(tb testing.TB, path string) (pids []int) {
+	tb.Helper()
+	dir := tb.TempDir()
 	runtime := filepath.Join(dir, "runtime")
 	script := `#!/bin/sh
 while [ $# -gt 0 ]; do [ "$1" = --pid-file ] && pidfile=$2; shift; done
@@ -89,23 +91,23 @@ while [ $# -gt 0 ]; do [ "$1" = --pid-file ] && pidfile=$2; shift; done
 echo $! > "$pidfile"
 `
 	if err := os.WriteFile(runtime, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for i := range instances {
 		id := "c" + strconv.Itoa(i)
 		file := func(name string) string { return filepath.Join(dir, id+name) }
 		if err := os.Mkdir(file(".bundle"), 0o700); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		cmd := exec.Command(path, "-c", id, "-u", id, "-n", id, "-r", runtime, "-b", file(".bundle"), "-p", file(".pid"),
+		cmd := exec.CommandContext(contextOf(tb), path, "-c", id, "-u", id, "-n", id, "-r", runtime, "-b", file(".bundle"), "-p", file(".pid"),
 			"-P", file(".conmon"), "-l", "k8s-file:"+file(".log"), "--exit-dir", dir, "--socket-dir-path", dir, "-i",
 			"--exit-command", "/bin/true", "--exit-command-arg", "reap")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("conmon: %v\n%s", err, out)
+			tb.Fatalf("conmon: %v\n%s", err, out)
 		}
 		for _, name := range []string{".conmon", ".pid"} {
 			var pid int
-			eventually(t, "conmon "+name, func() bool {
+			eventually(tb, "conmon "+name, func() bool {
 				b, _ := os.ReadFile(file(name))
 				pid, _ = strconv.Atoi(string(bytes.TrimSpace(b)))
 				return pid > 0
@@ -113,9 +115,9 @@ echo $! > "$pidfile"
 			if name == ".conmon" {
 				pids = append(pids, pid)
 			}
-			t.Cleanup(func() {
+			tb.Cleanup(func() {
 				_ = unix.Kill(pid, unix.SIGKILL)
-				eventually(t, "end of conmon's processes", func() bool { return !alive(pid) })
+				eventually(tb, "end of conmon's processes", func() bool { return !alive(pid) })
 			})
 		}
 	}
@@ -179,7 +181,7 @@ func TestMemoryAfterCollection(t *testing.T) {
 	bad := request(t, "b", "", "", options{})
 	bad.ProgramSize--
 	for range 5000 {
-		if _, err := f.Launch(f.ctx, bad); err == nil {
+		if _, err := f.Launch(f.ctx(), bad); err == nil {
 			t.Fatal("launched a program that is cut short")
 		}
 	}
@@ -202,7 +204,7 @@ func TestMemoryAfterCollection(t *testing.T) {
 		}
 	}
 	wakes := switches(t, f.pid)
-	unix.Poll(nil, 1000)
+	pass(1000)
 	if now := switches(t, f.pid); now != wakes {
 		t.Errorf("the idle monitor woke up %d times in 1 s", now-wakes)
 	}
@@ -214,20 +216,20 @@ func TestIdle(t *testing.T) {
 	f.launch(request(t, "a", "exec sleep 1000", f.dir, options{}))
 	quiet()
 	before := switches(t, f.pid)
-	unix.Poll(nil, 3000)
+	pass(3000)
 	if after := switches(t, f.pid); after != before {
 		t.Errorf("the idle monitor woke up %d times in 3 s", after-before)
 	}
 }
 
 // switches counts voluntary context switches of all threads.
-func switches(t testing.TB, pid int) (n int) {
-	t.Helper()
+func switches(tb testing.TB, pid int) (n int) {
+	tb.Helper()
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		_, rest, _ := strings.Cut(string(b), "\nvoluntary_ctxt_switches:")
 		var k int

@@ -8,19 +8,24 @@ import (
 	"github.com/berth-dev/berth/containerizer/monitor/wire"
 )
 
-// namespaceFiles are the kinds of namespaces, in the order of element.held.
-var namespaceFiles = [wire.MaxNamespaces]struct {
+// namespaceFile is a kind of namespace and its file in /proc/PID/ns.
+type namespaceFile struct {
 	kind wire.NamespaceSet
 	file string
-}{
-	{syscall.CLONE_NEWUSER, "user"},
-	{syscall.CLONE_NEWNS, "mnt"},
-	{0x02000000, "cgroup"}, // CLONE_NEWCGROUP
-	{syscall.CLONE_NEWUTS, "uts"},
-	{syscall.CLONE_NEWIPC, "ipc"},
-	{syscall.CLONE_NEWPID, "pid"},
-	{syscall.CLONE_NEWNET, "net"},
-	{0x00000080, "time"}, // CLONE_NEWTIME
+}
+
+// namespaceFiles are the kinds of namespaces, in the order of element.held.
+func namespaceFiles() [wire.MaxNamespaces]namespaceFile {
+	return [...]namespaceFile{
+		{syscall.CLONE_NEWUSER, "user"},
+		{syscall.CLONE_NEWNS, "mnt"},
+		{0x02000000, "cgroup"}, // CLONE_NEWCGROUP
+		{syscall.CLONE_NEWUTS, "uts"},
+		{syscall.CLONE_NEWIPC, "ipc"},
+		{syscall.CLONE_NEWPID, "pid"},
+		{syscall.CLONE_NEWNET, "net"},
+		{0x00000080, "time"}, // CLONE_NEWTIME
+	}
 }
 
 // holdNamespaces opens namespaces of el's process.
@@ -28,7 +33,7 @@ func (m *monitor) holdNamespaces(t ticket, el *element, r wire.HoldNamespaces) {
 	waiting := el.state == wire.StateBarrier || el.state == wire.StateHeld
 	switch {
 	case el.state == wire.StateNamespaces && r.Kinds == 0:
-		m.removeRecord(el, record.ProcessFile)
+		_ = m.removeRecord(el, record.ProcessFile) // whoever reads it sees that the monitor is gone, later
 		m.remove(el)
 		m.tell(t, wire.TypeNamespaces, wire.Namespaces{}.Append(m.body()))
 		return
@@ -52,7 +57,7 @@ func (m *monitor) openNamespaces(el *element, kinds wire.NamespaceSet) syscall.E
 	el.closeNamespaces()
 	path := append(make([]byte, 0, 48), "/proc/"...)
 	path = append(appendInt(path, el.pid), "/ns/"...)
-	for i, n := range namespaceFiles {
+	for i, n := range namespaceFiles() {
 		if kinds&n.kind == 0 {
 			continue
 		}
@@ -88,9 +93,9 @@ func (m *monitor) namespacesHeld(el *element) {
 func (m *monitor) tellNamespaces(t ticket, el *element) {
 	var list wire.Namespaces
 	var fds []int32
-	for i, fd := range el.held {
-		if fd >= 0 {
-			list.Held = append(list.Held, wire.HeldNamespace{Kind: namespaceFiles[i].kind, FD: uint32(fd)})
+	for i, n := range namespaceFiles() {
+		if fd := el.held[i]; fd >= 0 {
+			list.Held = append(list.Held, wire.HeldNamespace{Kind: n.kind, FD: uint32(fd)})
 			fds = append(fds, int32(fd))
 		}
 	}

@@ -1,10 +1,10 @@
 package monitor
 
 import (
+	"slices"
 	"syscall"
 	"unsafe"
 
-	"github.com/berth-dev/berth/containerizer/monitor/internal/logfile"
 	"github.com/berth-dev/berth/containerizer/monitor/wire"
 )
 
@@ -100,9 +100,8 @@ func (m *monitor) deliver(el *element, i int, data []byte) {
 		el.log.Write(i, data, second, nanosecond)
 	}
 	behind := false
-	for j := len(el.sessions) - 1; j >= 0; j-- {
-		s := el.sessions[j]
-		if s.conn == nil || s.flags&streamFlags[i] == 0 {
+	for _, s := range slices.Backward(el.sessions) { // some may go
+		if s.conn == nil || s.flags&(wire.SessionStdout<<i) == 0 {
 			continue
 		}
 		if !m.sendOutput(s, i, data) {
@@ -116,8 +115,6 @@ func (m *monitor) deliver(el *element, i int, data []byte) {
 		m.pause(el)
 	}
 }
-
-var streamFlags = [2]wire.SessionFlags{logfile.Stdout: wire.SessionStdout, logfile.Stderr: wire.SessionStderr}
 
 // sendOutput is false when the session is too far behind.
 func (m *monitor) sendOutput(s *session, i int, data []byte) bool {

@@ -47,7 +47,7 @@ func (m *monitor) writeRecord(el *element, name string, content []byte) syscall.
 		return errno(err)
 	}
 	n, e := write(fd, content)
-	syscall.Close(fd)
+	closeIt(fd)
 	if e == 0 && n < len(content) {
 		e = syscall.ENOSPC
 	}
@@ -69,7 +69,7 @@ func (m *monitor) ticksOf(pid int) uint64 {
 		return 0
 	}
 	n, e := read(fd, m.reply[:1024])
-	syscall.Close(fd)
+	closeIt(fd)
 	if e != 0 {
 		return 0
 	}

@@ -24,6 +24,7 @@ func (m *monitor) request(c *conn, frame []byte, fds []int) {
 	case wire.TypeDescriptors:
 		m.keepDescriptors(t, fds)
 		return
+	default:
 	}
 	closeAll(fds)
 	if h.Type == wire.TypeData || h.Type == wire.TypeAck || h.Type == wire.TypeCloseStdin ||
@@ -52,7 +53,7 @@ func (m *monitor) elementRequest(t ticket, h wire.Header, body []byte) {
 		m.list(t)
 		return
 	case wire.TypeShutdown:
-		m.shutdown(t, h.Flags&wire.ShutdownForce != 0)
+		m.shutdown(t, h.Flags)
 		return
 	case wire.TypeSignal:
 		if s, err := wire.ParseSignal(body); err != nil {
@@ -89,7 +90,7 @@ func (m *monitor) elementRequest(t ticket, h wire.Header, body []byte) {
 		m.waitFor(t, el)
 	case wire.TypeAttach:
 		m.attach(t, el, wire.SessionFlags(h.Flags))
-	case wire.TypeReopenLog:
+	default: // wire.TypeReopenLog
 		m.reopenLog(t, el)
 	}
 }
@@ -117,19 +118,16 @@ func (m *monitor) named(t ticket, name []byte) *element {
 
 func (m *monitor) list(t ticket) {
 	for _, el := range m.elements {
+		var exec uint8
+		if el.exec {
+			exec = 1
+		}
 		m.tell(t, wire.TypeElement, wire.Element{
-			Process: el.process(), State: el.state, Exec: b2u(el.exec), Sessions: uint16(len(el.sessions)),
+			Process: el.process(), State: el.state, Exec: exec, Sessions: uint16(len(el.sessions)),
 			LogLost: el.logLost(), Name: []byte(el.name),
 		}.Append(m.body()))
 	}
 	m.tell(t, wire.TypeOK, nil)
-}
-
-func b2u(b bool) uint8 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (m *monitor) signal(t ticket, el *element, signal uint8) {

@@ -126,6 +126,7 @@ func (m *monitor) sessionRequest(t ticket, h wire.Header, body []byte) {
 		} else {
 			el.size = r
 		}
+	default:
 	}
 }
 

@@ -21,7 +21,7 @@ func (m *monitor) listen() {
 		syscall.Renameat(m.dir, aside, m.dir, wire.SocketName) != nil ||
 		m.watch(fd, syscall.EPOLLIN, watch{kind: watchListener}) != 0 {
 		m.unwatch(fd)
-		syscall.Close(fd)
+		closeIt(fd)
 		return
 	}
 	m.listener = fd
@@ -66,7 +66,7 @@ func (m *monitor) accept() {
 		}
 		uid, e := peerUID(fd)
 		if e != 0 || uid != 0 && int(uid) != syscall.Geteuid() || !m.addConn(fd) {
-			syscall.Close(fd)
+			closeIt(fd)
 		}
 	}
 }

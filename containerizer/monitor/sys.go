@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"errors"
 	"syscall"
 	"unsafe"
 )
@@ -48,8 +49,8 @@ func monotonic() int64 {
 
 func clock(id uintptr) (second, nanosecond int64) {
 	var ts syscall.Timespec
-	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, id, uintptr(unsafe.Pointer(&ts)), 0)
-	return int64(ts.Sec), int64(ts.Nsec)
+	_, _, _ = syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, id, uintptr(unsafe.Pointer(&ts)), 0) // these clocks always answer
+	return ts.Sec, ts.Nsec
 }
 
 // wallNanoseconds is the time of day in nanoseconds since 1970.
@@ -97,7 +98,7 @@ func receive(fd int, b, control []byte) (n, controlSize int, truncated bool, e s
 }
 
 // send sends the two parts of a frame, with descriptors.
-func send(fd int, head, tail []byte, control []byte) syscall.Errno {
+func send(fd int, head, tail, control []byte) syscall.Errno {
 	iov := [2]syscall.Iovec{
 		{Base: unsafe.SliceData(head), Len: uint64(len(head))},
 		{Base: unsafe.SliceData(tail), Len: uint64(len(tail))},
@@ -156,18 +157,23 @@ func ioctl(fd int, request, arg uintptr) syscall.Errno {
 
 // errno is the number in err, or EIO.
 func errno(err error) syscall.Errno {
-	if e, ok := err.(syscall.Errno); ok {
-		return e
-	}
 	if err == nil {
 		return 0
+	}
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
+		return e
 	}
 	return syscall.EIO
 }
 
+// closeIt closes a descriptor. Nothing can be done about an error of close(2), and
+// what matters has been written by then.
+func closeIt(fd int) { _ = syscall.Close(fd) }
+
+// closeFD closes a descriptor once.
 func closeFD(fd *int) {
 	if *fd >= 0 {
-		syscall.Close(*fd)
+		closeIt(*fd)
 		*fd = -1
 	}
 }

@@ -46,7 +46,7 @@ func (m *monitor) refuseHugePages() {
 	if err != nil {
 		return
 	}
-	defer syscall.Close(fd)
+	defer closeIt(fd)
 	// Lines are "from-to rw-p offset device inode path", each whole in one read.
 	for {
 		n, e := read(fd, m.chunk[:4096])

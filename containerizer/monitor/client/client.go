@@ -149,6 +149,7 @@ func (c *Client) handle(frame []byte, fds []int) error {
 			c.forget(h.Tag)
 		}
 		return err
+	default:
 	}
 	r := reply{h.Type, append([]byte(nil), body...), fds}
 	if h.Type == wire.TypeExited || h.Type == wire.TypeFailed || h.Type == wire.TypeError {
@@ -286,8 +287,9 @@ func (c *Client) next(ctx context.Context, k *call) (reply, error) {
 		return r, c.failure()
 	case wire.TypeError:
 		return r, refusal(r.body)
+	default:
+		return r, nil
 	}
-	return r, nil
 }
 
 // ask makes a request that has one reply.

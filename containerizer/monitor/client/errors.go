@@ -28,24 +28,53 @@ var errEnded = fmt.Errorf("the monitor has ended: %w", containerizer.ErrUnavaila
 // errTooSlow ends a session whose writers did not keep up.
 var errTooSlow = fmt.Errorf("output came faster than it was taken, and the session was dropped: %w", containerizer.ErrResourceExhausted)
 
-// reasons turn the reason of an Error frame into a sentence and a class.
-var reasons = [...]struct {
-	text  string
-	class error
-}{
-	wire.ReasonFrame:     {"the monitor refused the request", containerizer.ErrInvalid},
-	wire.ReasonNoElement: {"no such process in the monitor", containerizer.ErrNotFound},
-	wire.ReasonExists:    {"it is alive in the monitor", containerizer.ErrAlreadyExists},
-	wire.ReasonState:     {"not possible in its present state", containerizer.ErrFailedPrecondition},
-	wire.ReasonProgram:   {"the monitor refused the launch program", containerizer.ErrInvalid},
-	wire.ReasonStdio:     {"standard streams", nil},
-	wire.ReasonLog:       {"open the log file", nil},
-	wire.ReasonRecord:    {"write the process record", nil},
-	wire.ReasonSpawn:     {"make the process", nil},
-	wire.ReasonLimit:     {"a limit of the monitor is reached", containerizer.ErrResourceExhausted},
-	wire.ReasonNamespace: {"open a namespace of the process", nil},
-	wire.ReasonSignal:    {"send the signal", nil},
-	wire.ReasonBusy:      {"processes are alive", containerizer.ErrFailedPrecondition},
+// explain turns the reason of an Error frame into a sentence and a class.
+func explain(r wire.Reason) (text string, class error) {
+	switch r {
+	case wire.ReasonFrame:
+		return "the monitor refused the request", containerizer.ErrInvalid
+	case wire.ReasonNoElement:
+		return "no such process in the monitor", containerizer.ErrNotFound
+	case wire.ReasonExists:
+		return "it is alive in the monitor", containerizer.ErrAlreadyExists
+	case wire.ReasonState:
+		return "not possible in its present state", containerizer.ErrFailedPrecondition
+	case wire.ReasonProgram:
+		return "the monitor refused the launch program", containerizer.ErrInvalid
+	case wire.ReasonStdio:
+		return "standard streams", nil
+	case wire.ReasonLog:
+		return "open the log file", nil
+	case wire.ReasonRecord:
+		return "write the process record", nil
+	case wire.ReasonSpawn:
+		return "make the process", nil
+	case wire.ReasonLimit:
+		return "a limit of the monitor is reached", containerizer.ErrResourceExhausted
+	case wire.ReasonNamespace:
+		return "open a namespace of the process", nil
+	case wire.ReasonSignal:
+		return "send the signal", nil
+	case wire.ReasonBusy:
+		return "processes are alive", containerizer.ErrFailedPrecondition
+	}
+	return "monitor", nil // of a later version
+}
+
+// classOf is the class of errors of system calls.
+func classOf(errno syscall.Errno) error {
+	switch errno {
+	case syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN:
+		return containerizer.ErrResourceExhausted
+	case syscall.EPERM, syscall.EACCES:
+		return containerizer.ErrPermission
+	case syscall.ENOTCONN:
+		return containerizer.ErrFailedPrecondition
+	case syscall.EINVAL:
+		return containerizer.ErrInvalid
+	default:
+		return nil
+	}
 }
 
 // refusal turns an Error frame into an error.
@@ -55,26 +84,15 @@ func refusal(body []byte) error {
 		return err
 	}
 	errno := syscall.Errno(m.Errno)
-	if int(m.Reason) >= len(reasons) || reasons[m.Reason].text == "" {
-		return fmt.Errorf("monitor: %w", errno)
-	}
-	r := reasons[m.Reason]
-	class := r.class
-	switch {
-	case errno == syscall.ENOSYS && m.Reason == wire.ReasonFrame:
+	text, class := explain(m.Reason)
+	if m.Reason == wire.ReasonFrame && errno == syscall.ENOSYS {
 		class = containerizer.ErrUnsupported
-	case class != nil:
-	case errno == syscall.ENOSPC || errno == syscall.EDQUOT || errno == syscall.EMFILE || errno == syscall.ENOMEM || errno == syscall.EAGAIN:
-		class = containerizer.ErrResourceExhausted
-	case errno == syscall.EPERM || errno == syscall.EACCES:
-		class = containerizer.ErrPermission
-	case errno == syscall.ENOTCONN:
-		class = containerizer.ErrFailedPrecondition
-	case errno == syscall.EINVAL:
-		class = containerizer.ErrInvalid
 	}
 	if class == nil {
-		return fmt.Errorf("%s: %w", r.text, errno)
+		class = classOf(errno)
 	}
-	return fmt.Errorf("%s: %w (%w)", r.text, errno, class)
+	if class == nil {
+		return fmt.Errorf("%s: %w", text, errno)
+	}
+	return fmt.Errorf("%s: %w (%w)", text, errno, class)
 }

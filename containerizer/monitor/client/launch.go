@@ -33,10 +33,13 @@ type LaunchRequest struct {
 	// Hold says that the program holds before its execve.
 	Hold bool
 	// Exec is an additional process: it is not recorded and its end ends nothing.
-	Exec bool
-	// TearDown promises to tear the root down once it has ended.
-	TearDown bool
+	Exec     bool
+	TearDown TearDown
 }
+
+// TearDown promises to tear the root down once it has ended: while the client is
+// connected, the monitor does not run its exit command.
+type TearDown bool
 
 // Log is a log file.
 type Log struct {
@@ -79,8 +82,8 @@ func (c *Client) Launch(ctx context.Context, r *LaunchRequest) (*Process, error)
 }
 
 // Release lets a process that is at the barrier or held go on, and returns when
-// it runs or waits again. tearDown as in LaunchRequest.
-func (c *Client) Release(ctx context.Context, name string, tearDown bool) (*Process, error) {
+// it runs or waits again.
+func (c *Client) Release(ctx context.Context, name string, tearDown TearDown) (*Process, error) {
 	var flags uint16
 	if tearDown {
 		flags = wire.ReleaseTearDown
@@ -151,8 +154,9 @@ func (p *Process) Wait(ctx context.Context) (Exit, error) {
 		return Exit{}, about(p.Name, programError(r.body))
 	case wire.TypeError:
 		return Exit{}, about(p.Name, refusal(r.body))
+	default:
+		return Exit{}, about(p.Name, p.client.failure())
 	}
-	return Exit{}, about(p.Name, p.client.failure())
 }
 
 // message encodes r, and lists its descriptors in the order of wire.Launch.
@@ -162,7 +166,11 @@ func (r *LaunchRequest) message() (wire.Launch, []int) {
 		Name: []byte(r.Name),
 	}
 	fds := append(make([]int, 0, 3+len(r.Files)), r.Program)
-	m.Flags |= when(r.Hold, wire.LaunchHold) | when(r.Exec, wire.LaunchExec) | when(r.TearDown, wire.LaunchTearDown)
+	for i, set := range [...]bool{r.Hold, r.Exec, bool(r.TearDown)} {
+		if set {
+			m.Flags |= [...]wire.LaunchFlags{wire.LaunchHold, wire.LaunchExec, wire.LaunchTearDown}[i]
+		}
+	}
 	if r.Record != nil {
 		m.Flags |= wire.LaunchRecord
 		fds = append(fds, *r.Record)
@@ -181,13 +189,6 @@ func (r *LaunchRequest) message() (wire.Launch, []int) {
 	fds = append(fds, r.Files...)
 	m.FDs = uint16(min(len(fds), 1<<16-1))
 	return m, fds
-}
-
-func when(set bool, flag wire.LaunchFlags) wire.LaunchFlags {
-	if set {
-		return flag
-	}
-	return 0
 }
 
 // check says what the monitor would refuse, in more words.

@@ -47,9 +47,12 @@ func (c *Client) ReopenLog(ctx context.Context, name string) error {
 	return about(name, err)
 }
 
+// Force says whether living processes are killed.
+type Force bool
+
 // Shutdown ends the monitor without its exit command. Without force it is
 // ErrFailedPrecondition while processes live; with force they are killed.
-func (c *Client) Shutdown(ctx context.Context, force bool) error {
+func (c *Client) Shutdown(ctx context.Context, force Force) error {
 	var flags uint16
 	if force {
 		flags = wire.ShutdownForce
@@ -117,10 +120,13 @@ type Namespace struct {
 	FD int
 }
 
+// End says whether a process that was there for its namespaces is ended.
+type End bool
+
 // HoldNamespaces keeps namespaces of an element's process open in the monitor, by
 // CLONE_NEW* flags. With end the process, which is at the barrier or held, is
 // ended, and the element lives on as its namespaces; no kinds end that.
-func (c *Client) HoldNamespaces(ctx context.Context, name string, kinds uint64, end bool) ([]Namespace, error) {
+func (c *Client) HoldNamespaces(ctx context.Context, name string, kinds uint64, end End) ([]Namespace, error) {
 	m := wire.HoldNamespaces{Kinds: wire.NamespaceSet(kinds), Name: []byte(name)}
 	if end {
 		m.End = 1

@@ -58,9 +58,12 @@ func newSession(c *Client, streams *containerizer.IO) *Session {
 	return s
 }
 
-// Attach connects streams to an element's process. When the writers do not keep
-// up and wait is set, the process waits for them; otherwise the session is dropped.
-func (c *Client) Attach(ctx context.Context, name string, streams *containerizer.IO, wait bool) (*Session, error) {
+// Wait says what happens to output when the writers of a session do not keep up:
+// the process waits for them, or the session is dropped.
+type Wait bool
+
+// Attach connects streams to an element's process.
+func (c *Client) Attach(ctx context.Context, name string, streams *containerizer.IO, wait Wait) (*Session, error) {
 	s := newSession(c, streams)
 	s.attached = true
 	flags := s.flags
@@ -116,10 +119,18 @@ func (s *Session) Detach() {
 }
 
 // end ends the session; it is false when it had ended before.
-func (s *Session) end(err error) bool { return s.close(err, true) }
+func (s *Session) end(err error) bool { return s.close(err, both) }
+
+// directions are what a session ends with.
+type directions uint8
+
+const (
+	outputOnly directions = iota
+	both
+)
 
 // close is end, which may leave the input going on.
-func (s *Session) close(err error, input bool) bool {
+func (s *Session) close(err error, d directions) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -129,7 +140,7 @@ func (s *Session) close(err error, input bool) bool {
 	}
 	close(s.over)
 	s.ended = true
-	s.closed = s.closed || input
+	s.closed = s.closed || d == both
 	if err != nil {
 		s.err = err
 	}
@@ -177,6 +188,7 @@ func (s *Session) handle(h wire.Header, body []byte) error {
 		s.ended, s.err = true, errTooSlow
 	case wire.TypeOutputEnd:
 		s.ended = true
+	default:
 	}
 	s.news.Broadcast()
 	return nil
@@ -191,7 +203,7 @@ func (s *Session) writeOutput() {
 			if s.attached {
 				s.Detach() // there is nothing left to attach to
 			}
-			s.close(nil, s.attached)
+			s.close(nil, outputOnly)
 			return
 		}
 		to := s.io.Stdout

@@ -62,6 +62,8 @@ func Start(binary, dir string, o Options) (*Client, error) {
 }
 
 // thpMu guards the process's huge page setting while it is lent to a child.
+//
+//nolint:gochecknoglobals // what it guards is the process's, too
 var thpMu sync.Mutex
 
 // spawn forks and executes the monitor.
@@ -70,7 +72,7 @@ func (c *Client) spawn(binary string, o Options, conn, dir int) error {
 	if err != nil {
 		return fmt.Errorf("open /dev/null: %w", err)
 	}
-	defer unix.Close(null)
+	defer closeAll([]int{null})
 	pidfd := -1
 	attr := &syscall.ProcAttr{
 		Env:   append(append(make([]string, 0, len(o.Env)+2), o.Env...), wire.EnvOneP, wire.EnvNoGC),
@@ -101,7 +103,7 @@ func (c *Client) reap() {
 		return
 	}
 	f := os.NewFile(uintptr(c.pidfd), "berth-monitor")
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	raw, err := f.SyscallConn()
 	if err == nil {
 		err = raw.Read(func(fd uintptr) bool {

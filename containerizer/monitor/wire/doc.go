@@ -27,6 +27,6 @@
 // after the fields it knows, and a monitor answers a type that it does not know
 // with Error (ENOSYS), after which the connection goes on.
 //
-// The package links into berth-monitor: it imports nothing and allocates only
+// The package links into berth-monitor: it imports next to nothing and allocates only
 // where a caller passes a short buffer.
 package wire

@@ -1,5 +1,7 @@
 package wire
 
+import "slices"
+
 // Version of the protocol, in the first byte of every frame.
 const Version = 1
 
@@ -162,15 +164,9 @@ func (c *cursor) u64() uint64 { return c.number(8) }
 // text reads a string of at most limit bytes, without NUL.
 func (c *cursor) text(limit int) []byte {
 	p := c.take(int(c.u16()))
-	if len(p) > limit {
+	if len(p) > limit || slices.Contains(p, 0) {
 		c.bad = true
 		return nil
-	}
-	for _, b := range p {
-		if b == 0 {
-			c.bad = true
-			return nil
-		}
 	}
 	return p
 }
@@ -191,6 +187,6 @@ func put(b []byte, v uint64, n int) []byte {
 	return b
 }
 
-func putText(b []byte, s []byte) []byte {
+func putText(b, s []byte) []byte {
 	return append(put(b, uint64(len(s)), 2), s...)
 }

@@ -1,5 +1,7 @@
 package wire
 
+import "slices"
+
 // LaunchFlags of a launch.
 type LaunchFlags uint32
 
@@ -19,6 +21,7 @@ const (
 // SessionFlags choose what a session is connected to.
 type SessionFlags uint16
 
+// Flags of a session.
 const (
 	SessionStdin SessionFlags = 1 << iota
 	SessionStdout
@@ -64,6 +67,7 @@ const (
 // LogDriver says where output goes besides sessions.
 type LogDriver uint8
 
+// Log drivers.
 const (
 	LogNone LogDriver = iota
 	// LogFile is a file in the CRI format.
@@ -161,12 +165,7 @@ func (m *Launch) fixedFDs() int {
 }
 
 func isFileName(s []byte) bool {
-	for _, b := range s {
-		if b == '/' {
-			return false
-		}
-	}
-	return len(s) > 0 && string(s) != "." && string(s) != ".."
+	return len(s) > 0 && !slices.Contains(s, '/') && string(s) != "." && string(s) != ".."
 }
 
 // Name is the body of the requests that need nothing but the element: Wait,

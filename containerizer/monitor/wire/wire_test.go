@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +51,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("%v, -want +got:\n%s", err, diff)
 			}
 			// A later version may add fields.
-			if got, err = tt.parse(append(body[:len(body):len(body)], 1, 2, 3)); err != nil || !cmp.Equal(tt.body, got) {
+			if got, err = tt.parse(append(slices.Clip(body), 1, 2, 3)); err != nil || !cmp.Equal(tt.body, got) {
 				t.Errorf("with later fields: %+v, %v", got, err)
 			}
 			for n := range body {

@@ -83,7 +83,7 @@ func (w *Writer) cut(n int) {
 func (w *Writer) tellLost() {
 	var room [prefixSize + 80]byte
 	b := append(room[:0], w.prefix[:stampSize]...)
-	b = append(b, streamText[Stderr]...)
+	b = append(b, streamText(Stderr)...)
 	b = append(b, "berth-monitor: "...)
 	b = appendNumber(b, w.Lost-w.told)
 	b = append(b, " bytes of the log could not be written\n"...)
@@ -120,7 +120,7 @@ func (w *Writer) exists(name string) bool {
 	const oPath = 0x200000 // O_PATH
 	fd, err := syscall.Openat(w.dir, name, syscall.O_NOFOLLOW|syscall.O_CLOEXEC|oPath, 0)
 	if err == nil {
-		syscall.Close(fd)
+		closeIt(fd)
 	}
 	return err == nil
 }
@@ -128,6 +128,9 @@ func (w *Writer) exists(name string) bool {
 func (w *Writer) numbered(i int) string {
 	return w.name + "." + string(appendNumber(nil, uint64(i)))
 }
+
+// closeIt closes a descriptor. Errors of writing were seen when it was written.
+func closeIt(fd int) { _ = syscall.Close(fd) }
 
 func appendNumber(b []byte, n uint64) []byte {
 	var room [20]byte

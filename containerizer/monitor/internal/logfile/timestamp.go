@@ -10,7 +10,7 @@ type stamp struct {
 	text   [stampSize]byte
 }
 
-func (s *stamp) set(second int64, nanosecond int64) {
+func (s *stamp) set(second, nanosecond int64) {
 	if s.text[0] == 0 || second != s.second {
 		s.second = second
 		s.setSecond(second)

@@ -24,7 +24,13 @@ const (
 	streams
 )
 
-var streamText = [streams]string{" stdout F ", " stderr F "}
+// streamText is what follows the time of an entry.
+func streamText(stream int) string {
+	if stream == Stdout {
+		return " stdout F "
+	}
+	return " stderr F "
+}
 
 // Buffer is where entries are put together. Writers that are never used at the
 // same time share one; each leaves it empty behind Flush.
@@ -70,7 +76,7 @@ func (w *Writer) Open(dir int, name string, maxBytes int64, keep int, out *Buffe
 	*w = Writer{dir: dir, name: name, fd: -1, max: maxBytes, keep: keep, out: out}
 	err := w.Reopen()
 	if err != nil {
-		syscall.Close(dir)
+		closeIt(dir)
 	}
 	return err
 }
@@ -88,11 +94,11 @@ func (w *Writer) Reopen() error {
 		err = syscall.EINVAL // a FIFO or device could block the monitor for ever
 	}
 	if err != nil {
-		syscall.Close(fd)
+		closeIt(fd)
 		return err
 	}
 	if w.fd >= 0 {
-		syscall.Close(w.fd)
+		closeIt(w.fd)
 	}
 	w.fd, w.size = fd, st.Size
 	return nil
@@ -151,14 +157,14 @@ func (w *Writer) Close() {
 		offheap.Free(w.parts[i].b)
 		w.parts[i] = part{}
 	}
-	syscall.Close(w.fd)
-	syscall.Close(w.dir)
+	closeIt(w.fd)
+	closeIt(w.dir)
 	w.fd, w.dir = -1, -1
 }
 
 func (w *Writer) setPrefix(stream int) {
 	copy(w.prefix[:], w.stamp.text[:])
-	copy(w.prefix[stampSize:], streamText[stream])
+	copy(w.prefix[stampSize:], streamText(stream))
 }
 
 // keepPart keeps the beginning of a line.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,17 +22,17 @@ var moment = time.Date(2024, 2, 29, 23, 59, 59, 7_000_001, time.UTC)
 const momentText = "2024-02-29T23:59:59.007000001Z"
 
 // open returns a writer of the file "log" in dir.
-func open(t testing.TB, dir string, maxBytes int64, keep int) *logfile.Writer {
-	t.Helper()
+func open(tb testing.TB, dir string, maxBytes int64, keep int) *logfile.Writer {
+	tb.Helper()
 	fd, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var w logfile.Writer
 	if err := w.Open(fd, "log", maxBytes, keep, logfile.NewBuffer()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(w.Close)
+	tb.Cleanup(w.Close)
 	return &w
 }
 
@@ -43,11 +44,11 @@ func end(w *logfile.Writer, stream int) {
 	w.End(stream, moment.Unix(), int64(moment.Nanosecond()))
 }
 
-func read(t testing.TB, dir, name string) string {
-	t.Helper()
+func read(tb testing.TB, dir, name string) string {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(b)
 }
@@ -124,13 +125,13 @@ func TestTimes(t *testing.T) {
 }
 
 // entries returns the entries of a log without their times.
-func entries(t testing.TB, log string) []string {
-	t.Helper()
+func entries(tb testing.TB, log string) []string {
+	tb.Helper()
 	var list []string
 	for line := range strings.Lines(log) {
 		at, rest, _ := strings.Cut(line, " ")
 		if _, err := time.Parse(time.RFC3339Nano, at); err != nil || !strings.HasSuffix(line, "\n") {
-			t.Fatalf("torn entry %q", line)
+			tb.Fatalf("torn entry %q", line)
 		}
 		list = append(list, strings.TrimSuffix(rest, "\n"))
 	}
@@ -165,9 +166,9 @@ func TestRotation(t *testing.T) {
 					t.Errorf("%s has %d bytes", name, len(text))
 				}
 				list := entries(t, text)
-				for j := len(list) - 1; j >= 0; j-- {
-					if want := fmt.Sprintf("stdout F line %d", next); list[j] != want {
-						t.Fatalf("%s entry %d is %q, want %q", name, j, list[j], want)
+				for j, entry := range slices.Backward(list) {
+					if want := fmt.Sprintf("stdout F line %d", next); entry != want {
+						t.Fatalf("%s entry %d is %q, want %q", name, j, entry, want)
 					}
 					next--
 				}

@@ -22,13 +22,13 @@ func Alloc(size int) []byte {
 // Free returns memory of Alloc, all of it; nil is allowed.
 func Free(b []byte) {
 	if cap(b) > 0 {
-		syscall.RawSyscall(syscall.SYS_MUNMAP, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(cap(b)), 0)
+		_, _, _ = syscall.RawSyscall(syscall.SYS_MUNMAP, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(cap(b)), 0) // cannot fail for what was mapped
 	}
 }
 
 // Discard gives the pages of b back; b stays usable and reads as zero.
 func Discard(b []byte) {
 	if cap(b) > 0 {
-		syscall.RawSyscall(syscall.SYS_MADVISE, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(cap(b)), syscall.MADV_DONTNEED)
+		_, _, _ = syscall.RawSyscall(syscall.SYS_MADVISE, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(cap(b)), syscall.MADV_DONTNEED) // likewise
 	}
 }
