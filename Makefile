@@ -11,8 +11,8 @@ DESTDIR   ?=
 # Binaries for another architecture go beside those for this one.
 BIN       := bin$(if $(filter-out $(HOSTARCH),$(GOARCH)),/linux-$(GOARCH))
 GOBUILD   := CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)'
-CNI       := github.com/containernetworking/plugins/plugins
-CNIPLUGINS := $(CNI)/main/bridge $(CNI)/main/loopback $(CNI)/ipam/host-local $(CNI)/meta/portmap $(CNI)/meta/firewall
+# CNI plug-ins are tool lines of go.mod, at its version.
+CNIPLUGINS = $(shell $(GO) list tool | grep ^github.com/containernetworking/plugins/)
 
 # The development tools are pinned in .ci/tools/go.mod and built once.
 TOOLS     := .cache/tools

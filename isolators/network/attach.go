@@ -51,7 +51,11 @@ func (i *Isolator) prepareNetworks(ctx context.Context, c *containerizer.Contain
 			return err
 		}
 		lists = append(lists, list)
-		rec.Networks = append(rec.Networks, newAttachment(list, w))
+		a := newAttachment(list, w)
+		if len(n.DNSServers)+len(n.DNSSearch)+len(n.DNSOptions) > 0 {
+			a.Capabilities["dns"] = map[string][]string{"servers": n.DNSServers, "searches": n.DNSSearch, "options": n.DNSOptions}
+		}
+		rec.Networks = append(rec.Networks, a)
 	}
 	publisher, err := choosePublisher(lists, n.Ports)
 	if err != nil {

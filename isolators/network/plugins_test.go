@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/network/internal/nettest"
@@ -141,6 +143,94 @@ func TestNetworkErrors(t *testing.T) {
 				t.Errorf("ledger holds %v", held)
 			}
 		})
+	}
+}
+
+// TestCapabilities checks what plug-ins are told, by one that writes it down.
+func TestCapabilities(t *testing.T) {
+	n := newNode(t)
+	seen := filepath.Join(t.TempDir(), "seen")
+	write(t, filepath.Join(n.opts.PluginDirs[0], "scribe"), `#!/bin/sh
+[ "$CNI_COMMAND" = ADD ] && { env | grep ^CNI_ARGS; cat; } > `+seen+`
+echo '{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"x","mac":"02:00:00:00:00:01"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}'
+`)
+	if err := os.Chmod(filepath.Join(n.opts.PluginDirs[0], "scribe"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.conf(t, "a.conflist", `{"cniVersion":"1.0.0","name":"a","plugins":[{"type":"scribe","capabilities":{"dns":true,"aliases":true,"mac":true,"portMappings":true,"bandwidth":true}}]}`)
+	c := n.run(t, withImage(containerizer.Network{
+		DNSServers: []string{"192.0.2.1"}, DNSSearch: []string{"s.example"}, DNSOptions: []string{"ndots:1"},
+		Ports: []containerizer.PortMapping{{ContainerPort: 80, HostPort: 18081, HostIP: "127.0.0.1"}},
+		Networks: []containerizer.NetworkAttachment{{
+			Name: "a", Aliases: []string{"www"}, MAC: "02:00:00:00:00:01", IPs: []string{"10.1.2.3"},
+			Args: map[string]string{"K8S_POD_NAME": "p"}, Capability: map[string]any{"bandwidth": map[string]any{"egressRate": 1}},
+		}},
+	}))
+	b, err := os.ReadFile(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := string(b)
+	for _, want := range []string{
+		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME=p;IP=10.1.2.3\n", `"aliases":{"a":["www"]}`, `"mac":"02:00:00:00:00:01"`,
+		`"dns":{"options":["ndots:1"],"searches":["s.example"],"servers":["192.0.2.1"]}`, `"bandwidth":{"egressRate":1}`,
+		`"portMappings":[{"containerPort":80,"hostIP":"127.0.0.1","hostPort":18081,"protocol":"tcp"}]`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the plug-in was not told %s:\n%s", want, got)
+		}
+	}
+	if s := n.status(t, c); s.Networks[0].MAC != "02:00:00:00:00:01" || s.Networks[0].IPs[0] != "10.1.2.3/24" {
+		t.Errorf("Status() = %+v", s.Networks)
+	}
+	other := isolatortest.NewContainer(t, withImage(containerizer.Network{Networks: []containerizer.NetworkAttachment{{Name: "a", IPs: []string{"10.1.2.9"}}}}))
+	iso := n.isolator(t)
+	if _, err := iso.Prepare(t.Context(), other.Container); err != nil {
+		t.Fatal(err)
+	}
+	if err := iso.Isolate(t.Context(), other.Container, c.ns.PID()); !errors.Is(err, containerizer.ErrUnsupported) || !strings.Contains(err.Error(), "10.1.2.9") {
+		t.Errorf("Isolate() with another address than asked for = %v, want ErrUnsupported", err)
+	}
+	if err := iso.Cleanup(t.Context(), other.Container); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHeldNamespace checks a pod sandbox without process, whose namespace somebody
+// holds by a descriptor.
+func TestHeldNamespace(t *testing.T) {
+	nettest.Need(t)
+	n := newNode(t)
+	spec := withImage(containerizer.Network{})
+	spec.Class, spec.Image = containerizer.ClassPodSandbox, nil
+	f := isolatortest.NewContainer(t, spec)
+	iso := n.isolator(t)
+	if _, err := iso.Prepare(t.Context(), f.Container); err != nil {
+		t.Fatal(err)
+	}
+	if err := iso.Isolate(t.Context(), f.Container, 0); !errors.Is(err, containerizer.ErrFailedPrecondition) {
+		t.Errorf("Isolate() without namespace = %v, want ErrFailedPrecondition", err)
+	}
+	held, err := os.Open(nettest.New(t).Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = held.Close() }()
+	f.NamespacePath = func(containerizer.ContainerID, specs.LinuxNamespaceType) (string, error) {
+		return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), held.Fd()), nil
+	}
+	if err := iso.Isolate(t.Context(), f.Container, 0); err != nil {
+		t.Fatalf("Isolate() = %v", err)
+	}
+	var u containerizer.Usage
+	if err := iso.Usage(t.Context(), f.Container, &u); err != nil || len(u.Network) != 1 || u.Network[0].Interface != "eth0" {
+		t.Errorf("Usage() = %+v, %v", u.Network, err)
+	}
+	if err := iso.Cleanup(t.Context(), f.Container); err != nil {
+		t.Errorf("Cleanup() = %v", err)
+	}
+	if cables, _ := wires(t); len(cables) > 0 {
+		t.Errorf("left: %v", cables)
 	}
 }
 
