@@ -1,0 +1,228 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// files are the paths below a node, with what they are.
+type files map[string]fs.FileMode
+
+// listFiles lists root and state, without what grows by design: logs of berth's own,
+// caches and the contents of the image store.
+func listFiles(t *testing.T, dir string) files {
+	t.Helper()
+	found := files{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it went while we were looking
+		}
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(relative, "root/cache/") || strings.HasPrefix(relative, "root/network/cache") {
+			return filepath.SkipDir
+		}
+		found[relative] = d.Type()
+		if d.IsDir() && filepath.Dir(relative) == "root/images/trash" {
+			return filepath.SkipDir // one line is enough
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// leaks describes everything of the node that is still on the machine, one a line.
+func (n *node) leaks() []string {
+	var found []string
+	for path := range listFiles(n.t, n.dir) {
+		if _, ok := n.before[path]; !ok {
+			found = append(found, "file "+path)
+		}
+	}
+	found = append(found, n.leftProcesses()...)
+	found = append(found, n.leftMounts()...)
+	found = append(found, n.leftGroups()...)
+	return append(found, n.leftLinks()...)
+}
+
+// checkNothingLeft waits until the node is as it was; what goes on in the background
+// has a moment to end.
+func (n *node) checkNothingLeft() {
+	n.t.Helper()
+	if n.t.Failed() {
+		n.clear()
+		return // what is left is no news
+	}
+	eventually(n.t, func() string {
+		if left := n.leaks(); len(left) > 0 {
+			slices.Sort(left)
+			return "left behind:\n" + strings.Join(left, "\n")
+		}
+		return ""
+	})
+	n.clear()
+}
+
+// clear removes what outlives containers by design, and after a failed test what
+// must not outlive the test.
+func (n *node) clear() {
+	for _, pid := range n.processes() {
+		_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+	}
+	for _, dir := range n.groups() {
+		_ = unix.Rmdir(dir) // a busy one was reported
+	}
+	n.removeBridge()
+}
+
+// leftProcesses are processes that have to do with the node.
+func (n *node) leftProcesses() []string {
+	var found []string
+	for _, pid := range n.processes() {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		found = append(found, fmt.Sprintf("process %d %q", pid, strings.ReplaceAll(string(line), "\x00", " ")))
+	}
+	return found
+}
+
+// processes finds them by command line, working directory, open files and group.
+func (n *node) processes() []int {
+	var found []int
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscan(e.Name(), &pid); err != nil || pid == os.Getpid() {
+			continue
+		}
+		if n.owns(pid) {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+func (n *node) owns(pid int) bool {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	line, _ := os.ReadFile(dir + "cmdline")
+	if len(line) == 0 {
+		return false // a zombie, or a thread of the kernel
+	}
+	group, _ := os.ReadFile(dir + "cgroup")
+	if strings.Contains(string(line), n.dir) || strings.Contains(string(group), n.parent+"/") {
+		return true
+	}
+	links, _ := filepath.Glob(dir + "fd/*")
+	for _, l := range append(links, dir+"cwd") {
+		if target, err := os.Readlink(l); err == nil && strings.HasPrefix(target, n.dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *node) leftMounts() []string {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var found []string
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, n.dir+"/") {
+			found = append(found, "mount "+strings.TrimSpace(line))
+		}
+	}
+	return found
+}
+
+func (n *node) leftGroups() []string {
+	var found []string
+	for _, dir := range n.groups() {
+		// The parent, and groups of device rules that containers share, stay.
+		if !slices.Contains(n.keptGroups, dir) {
+			found = append(found, "control group "+dir)
+		}
+	}
+	return found
+}
+
+// groups are control groups below the node's parent, in every hierarchy, the deepest
+// first.
+func (n *node) groups() []string {
+	var found []string
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		parents, _ := filepath.Glob(pattern + n.parent)
+		for _, p := range parents {
+			_ = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					found = append(found, path)
+				}
+				return nil
+			})
+		}
+	}
+	slices.SortFunc(found, func(a, b string) int { return len(b) - len(a) })
+	return slices.Compact(found)
+}
+
+// bridgeName is the node's bridge, or "".
+func (n *node) bridgeName() string {
+	text, err := os.ReadFile(filepath.Join(n.dir, "state", "network", "berth.conflist"))
+	if err != nil {
+		return ""
+	}
+	var list struct {
+		Plugins []struct {
+			Bridge string `json:"bridge"`
+		} `json:"plugins"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil || len(list.Plugins) == 0 {
+		n.t.Errorf("berth.conflist: %v\n%s", err, text)
+		return ""
+	}
+	return list.Plugins[0].Bridge
+}
+
+// leftLinks are interfaces on the node's bridge.
+func (n *node) leftLinks() []string {
+	name := n.bridgeName()
+	if name == "" {
+		return nil
+	}
+	ports, _ := filepath.Glob("/sys/class/net/" + name + "/brif/*")
+	var found []string
+	for _, p := range ports {
+		found = append(found, "interface "+filepath.Base(p))
+	}
+	return found
+}
+
+// removeBridge removes the bridge of the node and its table of translations, which
+// stay for the next container by design.
+func (n *node) removeBridge() {
+	name := n.bridgeName()
+	if name == "" {
+		return
+	}
+	ctx := context.Background()
+	_ = exec.CommandContext(ctx, "ip", "link", "del", name).Run()            // it may not have been made
+	_ = exec.CommandContext(ctx, "nft", "delete", "table", "ip", name).Run() // as above
+}
