@@ -38,7 +38,7 @@ func TestPages(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no man here to read the pages with")
 	}
-	cmd := exec.Command(man, "--warnings", "-l", filepath.Join(dir, "berth-run.1"))
+	cmd := exec.CommandContext(t.Context(), man, "--warnings", "-l", filepath.Join(dir, "berth-run.1"))
 	cmd.Env = append(os.Environ(), "MANWIDTH=100", "LC_ALL=C.UTF-8", "MANPAGER=cat", "MANROFFSEQ=")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

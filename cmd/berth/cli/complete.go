@@ -4,8 +4,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // completion is what cobra calls for the arguments of a command.

@@ -7,10 +7,11 @@ import (
 	"os"
 	"strings"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // createFlags are the flags that run and create share.
@@ -185,7 +186,7 @@ func (m *newContainer) pull(ctx context.Context, source containerizer.ImageSourc
 	if source.Pull == containerizer.PullNever {
 		return images.Inspect(ctx, source.Reference)
 	}
-	return m.app.pullShown(ctx, images, source, m.quiet)
+	return m.app.pullShown(ctx, images, source, &pullFlags{quiet: m.quiet})
 }
 
 // makeVolumes makes the volumes that do not exist yet.
@@ -209,15 +210,15 @@ func (m *newContainer) makeVolumes() error {
 	return nil
 }
 
-// destroy removes a container, and with volumes its anonymous volumes.
+// destroy removes a container and its anonymous volumes.
 func (a *App) destroy(
-	ctx context.Context, engine containerizer.Engine, id containerizer.ContainerID, spec *containerizer.Spec, volumes bool,
+	ctx context.Context, engine containerizer.Engine, id containerizer.ContainerID, spec *containerizer.Spec,
 ) error {
 	if err := engine.Destroy(ctx, id); err != nil {
 		return err
 	}
 	names := anonymousVolumes(spec)
-	if !volumes || len(names) == 0 {
+	if len(names) == 0 {
 		return nil
 	}
 	store, err := a.volumes()

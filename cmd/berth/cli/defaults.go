@@ -5,10 +5,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/docker/go-units"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // applyDefaults fills in what the flags left open and the configuration says.

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/format"
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/format"
+	"github.com/berth-dev/berth/containerizer"
 )
 
 func newDf(a *App) *cobra.Command {
@@ -54,8 +55,11 @@ func (a *App) df(ctx context.Context, text string) error {
 	}
 	layout := format.Layout{
 		Fields: []format.Field{
-			{Name: "Active", Header: "ACTIVE"}, {Name: "Reclaimable", Header: "RECLAIMABLE"}, {Name: "Size", Header: "SIZE"},
-			{Name: "TotalCount", Header: "TOTAL"}, {Name: "Type", Header: "TYPE"},
+			{Name: "Active", Header: "ACTIVE"},
+			{Name: "Reclaimable", Header: "RECLAIMABLE"},
+			{Name: "Size", Header: "SIZE"},
+			{Name: "TotalCount", Header: "TOTAL"},
+			{Name: "Type", Header: "TYPE"},
 		},
 		Table: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"},
 		ID:    "Type",

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // needContainer and needContainers check the number of arguments.

@@ -26,13 +26,40 @@ func parseFilters(filters []string, known ...string) (map[string][]string, error
 	return out, nil
 }
 
+// containerTest is one condition on containers.
+type containerTest = func(*containerizer.Status) bool
+
 // containerMatcher says which containers filters select: values of one key are
 // alternatives, different keys all have to match. Labels all have to match.
-func containerMatcher(
-	ctx context.Context, engine containerizer.Engine, filters map[string][]string,
-) (func(*containerizer.Status) bool, error) {
-	var tests []func(*containerizer.Status) bool
-	for _, key := range []string{"before", "since"} {
+func containerMatcher(ctx context.Context, engine containerizer.Engine, filters map[string][]string) (containerTest, error) {
+	tests, err := ageTests(ctx, engine, filters)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range filters["exited"] {
+		if _, err := strconv.Atoi(v); err != nil {
+			return nil, invalidf("--filter exited=%s is not an exit code", v)
+		}
+	}
+	for key, test := range valueTests() {
+		if values := filters[key]; len(values) > 0 {
+			tests = append(tests, func(s *containerizer.Status) bool {
+				return slices.ContainsFunc(values, func(v string) bool { return test(s, v) })
+			})
+		}
+	}
+	for _, l := range filters["label"] {
+		tests = append(tests, func(s *containerizer.Status) bool { return s.Spec != nil && hasLabel(s.Spec.Labels, l) })
+	}
+	return func(s *containerizer.Status) bool {
+		return !slices.ContainsFunc(tests, func(t containerTest) bool { return !t(s) })
+	}, nil
+}
+
+// ageTests are for the filters before and since, which name other containers.
+func ageTests(ctx context.Context, engine containerizer.Engine, filters map[string][]string) ([]containerTest, error) {
+	var tests []containerTest
+	for key, sign := range map[string]int{"before": -1, "since": 1} {
 		for _, name := range filters[key] {
 			id, err := resolve(ctx, engine, name)
 			if err != nil {
@@ -42,52 +69,39 @@ func containerMatcher(
 			if err != nil {
 				return nil, err
 			}
-			before := key == "before"
-			tests = append(tests, func(s *containerizer.Status) bool {
-				return s.CreatedAt.Before(other.CreatedAt) && before || s.CreatedAt.After(other.CreatedAt) && !before
+			tests = append(tests, func(s *containerizer.Status) bool { return s.CreatedAt.Compare(other.CreatedAt) == sign })
+		}
+	}
+	return tests, nil
+}
+
+// valueTests compare a container with the value of a filter.
+func valueTests() map[string]func(s *containerizer.Status, v string) bool {
+	return map[string]func(*containerizer.Status, string) bool{
+		"id":       func(s *containerizer.Status, v string) bool { return strings.HasPrefix(s.ID.String(), v) },
+		"name":     func(s *containerizer.Status, v string) bool { return s.Spec != nil && strings.Contains(s.Spec.Name, v) },
+		"status":   func(s *containerizer.Status, v string) bool { return string(s.State) == v },
+		"ancestor": isOfImage,
+		"network":  func(s *containerizer.Status, v string) bool { return slices.Contains(networkNames(s), v) },
+		"exited": func(s *containerizer.Status, v string) bool {
+			return s.State == containerizer.StateExited && s.Termination != nil && strconv.Itoa(s.Termination.ExitCode) == v
+		},
+		"volume": func(s *containerizer.Status, v string) bool {
+			return s.Spec != nil && slices.ContainsFunc(s.Spec.Mounts, func(m containerizer.Mount) bool {
+				return m.Source == v || m.Destination == path.Clean(v)
 			})
-		}
+		},
 	}
-	for _, v := range filters["exited"] {
-		if _, err := strconv.Atoi(v); err != nil {
-			return nil, invalidf("--filter exited=%s is not an exit code", v)
-		}
-	}
-	any := func(key string, test func(s *containerizer.Status, v string) bool) {
-		if values := filters[key]; len(values) > 0 {
-			tests = append(tests, func(s *containerizer.Status) bool {
-				return slices.ContainsFunc(values, func(v string) bool { return test(s, v) })
-			})
-		}
-	}
-	any("id", func(s *containerizer.Status, v string) bool { return strings.HasPrefix(s.ID.String(), v) })
-	any("name", func(s *containerizer.Status, v string) bool { return s.Spec != nil && strings.Contains(s.Spec.Name, v) })
-	any("status", func(s *containerizer.Status, v string) bool { return string(s.State) == v })
-	any("exited", func(s *containerizer.Status, v string) bool {
-		return s.State == containerizer.StateExited && s.Termination != nil && strconv.Itoa(s.Termination.ExitCode) == v
-	})
-	any("ancestor", func(s *containerizer.Status, v string) bool {
-		return imageText(s) == v || s.ImageReference == v || strings.HasPrefix(s.ImageReference, v+":") ||
-			strings.HasSuffix(strings.TrimSuffix(s.ImageReference, ":latest"), "/"+strings.TrimSuffix(v, ":latest")) ||
-			s.ImageManifest.String() == v
-	})
-	any("volume", func(s *containerizer.Status, v string) bool {
-		return s.Spec != nil && slices.ContainsFunc(s.Spec.Mounts, func(m containerizer.Mount) bool {
-			return m.Source == v || m.Destination == path.Clean(v)
-		})
-	})
-	any("network", func(s *containerizer.Status, v string) bool { return slices.Contains(networkNames(s), v) })
-	for _, l := range filters["label"] {
-		tests = append(tests, func(s *containerizer.Status) bool { return s.Spec != nil && hasLabel(s.Spec.Labels, l) })
-	}
-	return func(s *containerizer.Status) bool {
-		for _, t := range tests {
-			if !t(s) {
-				return false
-			}
-		}
+}
+
+// isOfImage says whether a container was made of the image that name means.
+func isOfImage(s *containerizer.Status, name string) bool {
+	if name == imageText(s) || name == s.ImageReference || name == s.ImageManifest.String() {
 		return true
-	}, nil
+	}
+	repository, tag := splitReference(s.ImageReference)
+	want, wantTag := splitReference(name)
+	return s.ImageReference != "" && tag == wantTag && (repository == want || familiar(repository) == want)
 }
 
 // hasLabel matches "key" or "key=value".

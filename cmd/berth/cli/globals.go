@@ -5,9 +5,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spf13/pflag"
+
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/pflag"
 )
 
 // globals are the flags that every command has.
@@ -27,11 +28,11 @@ func (g *globals) register(set *pflag.FlagSet) {
 // settings puts flags before the environment before the file before defaults.
 func (g *globals) settings() (*Settings, error) {
 	s := &Settings{ConfigPath: first(g.config, os.Getenv("BERTH_CONFIG"))}
-	required := s.ConfigPath != ""
-	if !required {
-		s.ConfigPath = config.DefaultPath
+	load := config.Load
+	if s.ConfigPath == "" {
+		s.ConfigPath, load = config.DefaultPath, config.LoadIfExists
 	}
-	c, err := config.Load(s.ConfigPath, required)
+	c, err := load(s.ConfigPath)
 	if err != nil {
 		return nil, err
 	}

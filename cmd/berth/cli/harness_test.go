@@ -38,7 +38,7 @@ func newNode(t *testing.T) *node {
 	t.Setenv("BERTH_STATE", filepath.Join(n.dir, "state"))
 	t.Setenv("BERTH_CONFIG", "")
 	t.Cleanup(func() {
-		for _, id := range strings.Fields(n.must("ps", "-aq", "--no-trunc")) {
+		for id := range strings.FieldsSeq(n.must("ps", "-aq", "--no-trunc")) {
 			n.run("rm", "-f", id)
 		}
 	})
@@ -112,6 +112,7 @@ func (u *usage) Usage(_ context.Context, _ *containerizer.Container, out *contai
 	out.At = time.Now()
 	return nil
 }
+
 func (*usage) Update(_ context.Context, _ *containerizer.Container, r *containerizer.Resources) error {
 	if r.Linux.Pids != nil && *r.Linux.Pids.Limit == 13 {
 		return errors.New("13 is an unlucky limit")

@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
 	"github.com/berth-dev/berth/containerizer"
-	"golang.org/x/sys/unix"
 )
 
 // host is the specflag.Host of a command: this machine and its engine.
@@ -23,14 +24,19 @@ type host struct {
 
 var _ specflag.Host = host{}
 
+// LookupEnv implements [specflag.Host].
 func (host) LookupEnv(key string) (string, bool) { return os.LookupEnv(key) }
 
-func (h host) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
+// ReadFile implements [specflag.Host].
+func (host) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
 
+// Abs implements [specflag.Host].
 func (host) Abs(path string) (string, error) { return filepath.Abs(path) }
 
+// Hostname implements [specflag.Host].
 func (host) Hostname() (string, error) { return os.Hostname() }
 
+// DeviceNumber implements [specflag.Host].
 func (host) DeviceNumber(path string) (major, minor int64, err error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -42,6 +48,7 @@ func (host) DeviceNumber(path string) (major, minor int64, err error) {
 	return int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev)), nil
 }
 
+// Container implements [specflag.Host].
 func (h host) Container(nameOrID string) (*containerizer.Status, error) {
 	engine, err := h.app.engine(h.ctx)
 	if err != nil {
@@ -54,6 +61,7 @@ func (h host) Container(nameOrID string) (*containerizer.Status, error) {
 	return engine.Status(h.ctx, id)
 }
 
+// ExposedPorts implements [specflag.Host].
 func (h host) ExposedPorts(source containerizer.ImageSource) ([]string, error) {
 	image, err := h.pull(source)
 	if err != nil {
@@ -65,6 +73,7 @@ func (h host) ExposedPorts(source containerizer.ImageSource) ([]string, error) {
 	return slices.Sorted(maps.Keys(image.Configuration.Config.ExposedPorts)), nil
 }
 
+// AnonymousVolume implements [specflag.Host].
 func (host) AnonymousVolume() string { return containerizer.NewContainerID().String() }
 
 // resolve finds a container, and says what was looked for when there is none.

@@ -5,13 +5,13 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/format"
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/format"
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // imagesFlags are the flags of images.
@@ -47,21 +47,24 @@ func newImages(a *App) *cobra.Command {
 	return cmd
 }
 
-func imagesLayout(digests bool) *format.Layout {
-	l := &format.Layout{
+func imagesLayout() *format.Layout {
+	return &format.Layout{
 		Fields: []format.Field{
-			{Name: "CreatedAt", Header: "CREATED AT"}, {Name: "CreatedSince", Header: "CREATED"}, {Name: "Digest", Header: "DIGEST"},
-			{Name: "ID", Header: "IMAGE ID"}, {Name: "Platform", Header: "PLATFORM"}, {Name: "Repository", Header: "REPOSITORY"},
-			{Name: "SharedSize", Header: "SHARED SIZE"}, {Name: "Size", Header: "SIZE"}, {Name: "Tag", Header: "TAG"},
-			{Name: "UniqueSize", Header: "UNIQUE SIZE"}, {Name: "VirtualSize", Header: "VIRTUAL SIZE"},
+			{Name: "CreatedAt", Header: "CREATED AT"},
+			{Name: "CreatedSince", Header: "CREATED"},
+			{Name: "Digest", Header: "DIGEST"},
+			{Name: "ID", Header: "IMAGE ID"},
+			{Name: "Platform", Header: "PLATFORM"},
+			{Name: "Repository", Header: "REPOSITORY"},
+			{Name: "SharedSize", Header: "SHARED SIZE"},
+			{Name: "Size", Header: "SIZE"},
+			{Name: "Tag", Header: "TAG"},
+			{Name: "UniqueSize", Header: "UNIQUE SIZE"},
+			{Name: "VirtualSize", Header: "VIRTUAL SIZE"},
 		},
 		Table: []string{"Repository", "Tag", "ID", "CreatedSince", "Size"},
 		ID:    "ID",
 	}
-	if digests {
-		l.Table = slices.Insert(l.Table, 2, "Digest")
-	}
-	return l
 }
 
 func (a *App) listImages(ctx context.Context, f *imagesFlags, args []string) error {
@@ -86,10 +89,14 @@ func (a *App) listImages(ctx context.Context, f *imagesFlags, args []string) err
 				continue
 			}
 			seen[all[i].Config] = true
-			rows = append(rows, imageRow(&all[i], ref, f.noTrunc))
+			rows = append(rows, f.row(&all[i], ref))
 		}
 	}
-	return imagesLayout(f.digests).Print(a.Out, rows, format.Options{Format: f.format, Quiet: f.quiet})
+	layout := imagesLayout()
+	if f.digests {
+		layout.Table = slices.Insert(layout.Table, 2, "Digest")
+	}
+	return layout.Print(a.Out, rows, format.Options{Format: f.format, Quiet: f.quiet})
 }
 
 // referencesOf are the names of an image, one empty one if it has none.
@@ -100,31 +107,29 @@ func referencesOf(i *containerizer.Image) []string {
 	return i.References
 }
 
-// matcher applies filters and the argument.
-func (f *imagesFlags) matcher(
-	ctx context.Context, images containerizer.Images, args []string,
-) (func(*containerizer.Image, string) bool, error) {
+// imageTest is one condition on an image under one of its names.
+type imageTest = func(i *containerizer.Image, ref string) bool
+
+// matcher applies filters and the argument; all have to match.
+func (f *imagesFlags) matcher(ctx context.Context, images containerizer.Images, args []string) (imageTest, error) {
 	filters, err := parseFilters(f.filters, "dangling", "label", "reference", "before", "since")
 	if err != nil {
 		return nil, err
 	}
-	var before, since time.Time
-	for _, b := range []struct {
-		key string
-		at  *time.Time
-	}{{"before", &before}, {"since", &since}} {
-		for _, name := range filters[b.key] {
-			other, err := images.Inspect(ctx, name)
-			if err != nil {
-				return nil, err
-			}
-			*b.at = other.Created
-		}
+	tests, err := imageAgeTests(ctx, images, filters)
+	if err != nil {
+		return nil, err
 	}
 	for _, v := range filters["dangling"] {
 		if v != "true" && v != "false" {
 			return nil, invalidf("--filter dangling=%s: true or false", v)
 		}
+		tests = append(tests, func(_ *containerizer.Image, ref string) bool { return (ref == "") == (v == "true") })
+	}
+	for _, l := range filters["label"] {
+		tests = append(tests, func(i *containerizer.Image, _ string) bool {
+			return i.Configuration != nil && hasLabel(i.Configuration.Config.Labels, l)
+		})
 	}
 	patterns := append(slices.Clone(filters["reference"]), args...)
 	for _, p := range patterns {
@@ -132,24 +137,30 @@ func (f *imagesFlags) matcher(
 			return nil, invalidf("%q is not a pattern", p)
 		}
 	}
+	if len(patterns) > 0 {
+		tests = append(tests, func(_ *containerizer.Image, ref string) bool {
+			return slices.ContainsFunc(patterns, func(p string) bool { return matchReference(p, ref) })
+		})
+	}
 	return func(i *containerizer.Image, ref string) bool {
-		labels := map[string]string{}
-		if i.Configuration != nil {
-			labels = i.Configuration.Config.Labels
-		}
-		for _, l := range filters["label"] {
-			if !hasLabel(labels, l) {
-				return false
-			}
-		}
-		for _, v := range filters["dangling"] {
-			if (ref == "") != (v == "true") {
-				return false
-			}
-		}
-		return (before.IsZero() || i.Created.Before(before)) && (since.IsZero() || i.Created.After(since)) &&
-			(len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return matchReference(p, ref) }))
+		return !slices.ContainsFunc(tests, func(t imageTest) bool { return !t(i, ref) })
 	}, nil
+}
+
+// imageAgeTests are for the filters before and since, which name other images.
+func imageAgeTests(ctx context.Context, images containerizer.Images, filters map[string][]string) ([]imageTest, error) {
+	var tests []imageTest
+	for key, sign := range map[string]int{"before": -1, "since": 1} {
+		for _, name := range filters[key] {
+			other, err := images.Inspect(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			at := other.Created
+			tests = append(tests, func(i *containerizer.Image, _ string) bool { return i.Created.Compare(at) == sign })
+		}
+	}
+	return tests, nil
 }
 
 // matchReference matches a name or pattern, with or without tag and registry.
@@ -190,10 +201,11 @@ func familiar(repository string) string {
 	return repository
 }
 
-func imageRow(i *containerizer.Image, ref string, noTrunc bool) format.Row {
+// row is an image's line under one of its names.
+func (f *imagesFlags) row(i *containerizer.Image, ref string) format.Row {
 	repository, tag := splitReference(ref)
 	id := i.Config.String()
-	if !noTrunc {
+	if !f.noTrunc {
 		id = shortDigest(i.Config)
 	}
 	platform := i.Platform.OS + "/" + i.Platform.Architecture

@@ -149,7 +149,7 @@ func (i *images) Prune(_ context.Context, o containerizer.PruneOptions) (*contai
 	return &containerizer.PruneReport{Images: []string{"sha256:" + strings.Repeat("1", 64)}, ReclaimedBytes: 4096}, nil
 }
 
-func (i *images) Check(_ context.Context, repair bool) ([]string, error) { return nil, nil }
+func (i *images) Check(context.Context, bool) ([]string, error) { return nil, nil }
 
 func TestImages(t *testing.T) {
 	n := newNode(t)
@@ -200,7 +200,7 @@ func TestImageCommands(t *testing.T) {
 		t.Error("a failed save took the old file with it")
 	}
 	var v []struct {
-		Id       string
+		ID       string `json:"Id"`
 		RepoTags []string
 	}
 	if err := json.Unmarshal([]byte(n.must("inspect", "mine:v2")), &v); err != nil {

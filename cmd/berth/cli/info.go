@@ -7,11 +7,12 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/format"
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/format"
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // nodeInfo is what `berth info` shows, in Docker's words where Docker has it.

@@ -3,17 +3,21 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
+
+	"github.com/spf13/cobra"
 
 	"github.com/berth-dev/berth/cmd/berth/internal/format"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
+// inspectFlags are the flags of inspect.
+type inspectFlags struct {
+	format, kind string
+	size         bool
+}
+
 func newInspect(a *App) *cobra.Command {
-	var text, kind string
-	var size bool
+	f := &inspectFlags{}
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] NAME...",
 		Short: "Show all about containers, images and volumes",
@@ -25,12 +29,12 @@ func newInspect(a *App) *cobra.Command {
 		},
 		ValidArgsFunction: a.completeContainers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.inspect(cmd.Context(), args, kind, text, size)
+			return a.inspect(cmd.Context(), f, args)
 		},
 	}
-	cmd.Flags().StringVarP(&text, "format", "f", "", "json, or a Go `template`")
-	cmd.Flags().StringVar(&kind, "type", "", "look for this `kind` only: container, image or volume")
-	cmd.Flags().BoolVarP(&size, "size", "s", false, "show what containers have written")
+	cmd.Flags().StringVarP(&f.format, "format", "f", "", "json, or a Go `template`")
+	cmd.Flags().StringVar(&f.kind, "type", "", "look for this `kind` only: container, image or volume")
+	cmd.Flags().BoolVarP(&f.size, "size", "s", false, "show what containers have written")
 	return cmd
 }
 
@@ -51,30 +55,31 @@ func inspectOf(a *App, kind string) *cobra.Command {
 	return cmd
 }
 
-func (a *App) inspect(ctx context.Context, names []string, kind, text string, size bool) error {
+func (a *App) inspect(ctx context.Context, f *inspectFlags, names []string) error {
 	var found []any
 	var all error
 	for _, name := range names {
-		v, err := a.inspectOne(ctx, name, kind, size)
+		v, err := a.inspectOne(ctx, f, name)
 		if err != nil {
 			all = errors.Join(all, err)
 			continue
 		}
 		found = append(found, v)
 	}
-	if len(found) == 0 && text != "" {
+	if len(found) == 0 && f.format != "" {
 		return all
 	}
-	return errors.Join(format.Objects(a.Out, found, text), all)
+	return errors.Join(format.Objects(a.Out, found, f.format), all)
 }
 
 // inspectOne looks for a container, then an image, then a volume.
-func (a *App) inspectOne(ctx context.Context, name, kind string, size bool) (any, error) {
+func (a *App) inspectOne(ctx context.Context, f *inspectFlags, name string) (any, error) {
+	kind := f.kind
 	looks := []struct {
 		kind string
 		look func() (any, error)
 	}{
-		{"container", func() (any, error) { return a.inspectContainer(ctx, name, size) }},
+		{"container", func() (any, error) { return a.inspectContainer(ctx, f, name) }},
 		{"image", func() (any, error) { return a.inspectImage(ctx, name) }},
 		{"volume", func() (any, error) {
 			store, err := a.volumes()
@@ -105,7 +110,7 @@ func (a *App) inspectOne(ctx context.Context, name, kind string, size bool) (any
 	return nil, sentencef(containerizer.ErrNotFound, "no %s %q", kind, name)
 }
 
-func (a *App) inspectContainer(ctx context.Context, name string, size bool) (any, error) {
+func (a *App) inspectContainer(ctx context.Context, f *inspectFlags, name string) (any, error) {
 	engine, status, err := a.find(ctx, name)
 	if err != nil {
 		return nil, err
@@ -121,7 +126,7 @@ func (a *App) inspectContainer(ctx context.Context, name string, size bool) (any
 			}
 		}
 	}
-	if size {
+	if f.size {
 		usage, err := engine.Usage(ctx, status.ID)
 		if err != nil {
 			return nil, err
@@ -132,21 +137,4 @@ func (a *App) inspectContainer(ctx context.Context, name string, size bool) (any
 		}
 	}
 	return v, nil
-}
-
-// confirm asks on the terminal whether to remove what is described. It is true
-// with force, and an error where nobody can be asked.
-func (a *App) confirm(force bool, what string) (bool, error) {
-	if force {
-		return true, nil
-	}
-	if _, err := fmt.Fprintf(a.Err, "This removes %s. Go on? [y/N] ", what); err != nil {
-		return false, err
-	}
-	answer := make([]byte, 16)
-	n, err := a.In.Read(answer)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	return n > 0 && (answer[0] == 'y' || answer[0] == 'Y'), nil
 }

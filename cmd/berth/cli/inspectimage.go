@@ -4,21 +4,22 @@ import (
 	"context"
 	"time"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // inspectImage is what `berth inspect` prints of an image, in Docker's words.
 type inspectImage struct {
-	Id           string //nolint:revive,staticcheck // Docker's name
+	Id           string //nolint:staticcheck // Docker's name
 	RepoTags     []string
 	RepoDigests  []string
 	Created      time.Time
 	Author       string
 	Architecture string
 	Variant      string `json:",omitempty"`
-	Os           string //nolint:revive,staticcheck // Docker's name
+	Os           string
 	Size         int64
 	SharedSize   int64
 	Config       *v1.ImageConfig

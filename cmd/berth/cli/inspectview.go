@@ -6,8 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/berth-dev/berth/containerizer"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // The types below are what `berth inspect` prints: Docker's names where Docker
@@ -52,7 +53,7 @@ type inspectConfig struct {
 	StopTimeout  *int `json:",omitempty"`
 }
 
-type inspectPort struct{ HostIp, HostPort string } //nolint:revive,staticcheck // Docker's name
+type inspectPort struct{ HostIp, HostPort string } //nolint:staticcheck // Docker's name
 
 type inspectNetwork struct {
 	IPAddress         string
@@ -82,7 +83,7 @@ type inspectMount struct {
 }
 
 type inspectContainer struct {
-	Id              string //nolint:revive,staticcheck // Docker's name
+	Id              string //nolint:staticcheck // Docker's name
 	Created         time.Time
 	Path            string
 	Args            []string
@@ -219,9 +220,9 @@ type inspectHostConfig struct {
 	UTSMode        string
 	UsernsMode     string
 	CgroupParent   string
-	Dns            []string //nolint:revive // Docker's name
-	DnsSearch      []string //nolint:revive,staticcheck // Docker's name
-	DnsOptions     []string //nolint:revive,staticcheck // Docker's name
+	Dns            []string //nolint:staticcheck // Docker's name
+	DnsSearch      []string //nolint:staticcheck // Docker's name
+	DnsOptions     []string //nolint:staticcheck // Docker's name
 	ExtraHosts     []string
 	GroupAdd       []string
 	Privileged     bool
@@ -231,9 +232,9 @@ type inspectHostConfig struct {
 	Ulimits        []specs.POSIXRlimit
 	Memory         int64
 	MemorySwap     int64
-	CpuShares      uint64 //nolint:revive,staticcheck // Docker's name
-	CpuPeriod      uint64 //nolint:revive,staticcheck // Docker's name
-	CpuQuota       int64  //nolint:revive,staticcheck // Docker's name
+	CpuShares      uint64 //nolint:staticcheck // Docker's name
+	CpuPeriod      uint64 //nolint:staticcheck // Docker's name
+	CpuQuota       int64  //nolint:staticcheck // Docker's name
 	NanoCpus       int64
 	CpusetCpus     string
 	CpusetMems     string
@@ -285,8 +286,9 @@ func namespaceText(n containerizer.Namespace) string {
 		return "container:" + n.Container.String()
 	case containerizer.NamespacePath:
 		return "ns:" + n.Path
+	default:
+		return string(n.Mode)
 	}
-	return string(n.Mode)
 }
 
 func networkMode(s *containerizer.Status) string {

@@ -5,9 +5,10 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 func newKill(a *App) *cobra.Command {

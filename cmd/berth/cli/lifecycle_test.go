@@ -146,9 +146,10 @@ func TestInspectContainer(t *testing.T) {
 	id := n.must("create", "--name", "a", "-e", "A=1", "-m", "64m", "--cpus", "0.5", "-v", "data:/data:ro", "--cap-add", "NET_ADMIN",
 		"--network", "none", "test", "/bin/echo", "x")
 	var got []struct {
-		Id, Path, Name, Image string
-		Args                  []string
-		State                 struct {
+		ID                string `json:"Id"`
+		Path, Name, Image string
+		Args              []string
+		State             struct {
 			Status        string
 			Running       bool
 			Pid, ExitCode int
@@ -171,7 +172,7 @@ func TestInspectContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := got[0]
-	if c.Id != id || c.Name != "/a" || c.Path != "/bin/echo" || !cmp.Equal(c.Args, []string{"x"}) || c.State.Status != "created" || c.State.Running {
+	if c.ID != id || c.Name != "/a" || c.Path != "/bin/echo" || !cmp.Equal(c.Args, []string{"x"}) || c.State.Status != "created" || c.State.Running {
 		t.Errorf("container %+v", c)
 	}
 	if c.HostConfig.Memory != 64<<20 || c.HostConfig.NanoCpus != 5e8 || c.HostConfig.NetworkMode != "none" || !cmp.Equal(c.HostConfig.CapAdd, []string{"NET_ADMIN"}) {

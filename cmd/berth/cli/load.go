@@ -6,36 +6,36 @@ import (
 	"io"
 	"os"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/progress"
+	"github.com/spf13/cobra"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/terminal"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
 func newLoad(a *App) *cobra.Command {
 	var input string
-	var quiet bool
+	f := &pullFlags{}
 	cmd := &cobra.Command{
 		Use:   "load [flags]",
 		Short: "Read images from an archive",
 		Long:  "Read images from an OCI or Docker archive, compressed or not, from a file or standard input.",
 		Args:  noArguments,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.load(cmd.Context(), input, quiet) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.load(cmd.Context(), f, input) },
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read this `file` instead of standard input")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show nothing of the progress")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show nothing of the progress")
 	return cmd
 }
 
-func (a *App) load(ctx context.Context, input string, quiet bool) error {
+func (a *App) load(ctx context.Context, f *pullFlags, input string) error {
 	var r io.Reader = a.In
 	if input != "" {
-		f, err := os.Open(input)
+		file, err := os.Open(input)
 		if err != nil {
 			return err
 		}
-		defer f.Close() //nolint:errcheck // only read
-		r = f
+		defer file.Close() //nolint:errcheck // only read
+		r = file
 	} else if terminal.Is(a.In) {
 		return invalidf("standard input is a terminal: name the archive with -i FILE")
 	}
@@ -43,7 +43,7 @@ func (a *App) load(ctx context.Context, input string, quiet bool) error {
 	if err != nil {
 		return err
 	}
-	display := progress.New(a.Err, quiet)
+	display := f.progress(a)
 	loaded, err := images.Load(ctx, r, containerizer.PullOptions{Progress: display.Update})
 	display.Finish()
 	if err != nil {

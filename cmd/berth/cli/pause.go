@@ -3,8 +3,9 @@ package cli
 import (
 	"context"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 func newPause(a *App) *cobra.Command {

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 func newPort(a *App) *cobra.Command {
@@ -24,31 +25,43 @@ func newPort(a *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			want := ""
-			if len(args) == 2 {
-				if want = args[1]; !strings.Contains(want, "/") {
-					want += "/tcp"
-				}
+			if len(args) == 1 {
+				return a.allPorts(status)
 			}
-			found := false
-			for _, p := range status.Ports {
-				name := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
-				if want != "" && name != want {
-					continue
-				}
-				found = true
-				line := fmt.Sprintf("%s:%d", hostAddress(p), p.HostPort)
-				if want == "" {
-					line = name + " -> " + line
-				}
-				if _, err := fmt.Fprintln(a.Out, line); err != nil {
-					return err
-				}
-			}
-			if want != "" && !found {
-				return sentencef(containerizer.ErrNotFound, "container %q publishes no port %s", args[0], want)
-			}
-			return nil
+			return a.onePort(status, args[0], args[1])
 		},
 	}
+}
+
+func portName(p containerizer.PortMapping) string {
+	return fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
+}
+
+func (a *App) allPorts(s *containerizer.Status) error {
+	for _, p := range s.Ports {
+		if _, err := fmt.Fprintf(a.Out, "%s -> %s:%d\n", portName(p), hostAddress(p), p.HostPort); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) onePort(s *containerizer.Status, name, want string) error {
+	if !strings.Contains(want, "/") {
+		want += "/tcp"
+	}
+	found := false
+	for _, p := range s.Ports {
+		if portName(p) != want {
+			continue
+		}
+		found = true
+		if _, err := fmt.Fprintf(a.Out, "%s:%d\n", hostAddress(p), p.HostPort); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return sentencef(containerizer.ErrNotFound, "container %q publishes no port %s", name, want)
+	}
+	return nil
 }

@@ -4,116 +4,46 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
-func newSystemPrune(a *App) *cobra.Command {
-	var all, force, volumes bool
-	var filters []string
-	cmd := &cobra.Command{
-		Use:   "prune [flags]",
-		Short: "Remove ended containers and unused images",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			age, err := pruneAge(filters)
-			if err != nil {
-				return err
-			}
-			what := []string{"all ended containers", "images without a name"}
-			if all {
-				what[1] = "all images without a container"
-			}
-			if volumes {
-				what = append(what, "volumes without a name that no container uses")
-			}
-			if ok, err := a.confirm(force, strings.Join(what, ", ")); !ok {
-				return err
-			}
-			bytes, err := a.pruneContainers(ctx, age)
-			if err != nil {
-				return err
-			}
-			n, err := a.pruneImages(ctx, containerizer.PruneOptions{All: all, OlderThan: age})
-			if bytes += n; err != nil {
-				return err
-			}
-			if volumes {
-				n, err := a.pruneVolumes(ctx, false)
-				if bytes += n; err != nil {
-					return err
-				}
-			}
-			return a.reclaimed(bytes)
-		},
-	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove all images without a container, not only those without a name")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().BoolVar(&volumes, "volumes", false, "remove volumes without a name that no container uses, too")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "spare what is younger (`until=DURATION`)")
-	return cmd
+// pruneFlags are the flags of the commands that prune.
+type pruneFlags struct {
+	all, force, volumes bool
+	filters             []string
 }
 
-func newContainerPrune(a *App) *cobra.Command {
-	var force bool
-	var filters []string
-	cmd := &cobra.Command{
-		Use:   "prune [flags]",
-		Short: "Remove all ended containers",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			age, err := pruneAge(filters)
-			if err != nil {
-				return err
-			}
-			if ok, err := a.confirm(force, "all ended containers"); !ok {
-				return err
-			}
-			bytes, err := a.pruneContainers(cmd.Context(), age)
-			return errors.Join(err, a.reclaimed(bytes))
-		},
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "spare what is younger (`until=DURATION`)")
-	return cmd
+func (f *pruneFlags) register(set *pflag.FlagSet) {
+	set.BoolVarP(&f.force, "force", "f", false, "do not ask")
+	set.StringArrayVar(&f.filters, "filter", nil, "spare what is younger (`until=DURATION`)")
 }
 
-func newImagePrune(a *App) *cobra.Command {
-	var all, force bool
-	var filters []string
-	cmd := &cobra.Command{
-		Use:   "prune [flags]",
-		Short: "Remove unused images",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			age, err := pruneAge(filters)
-			if err != nil {
-				return err
-			}
-			what := "images without a name"
-			if all {
-				what = "all images without a container"
-			}
-			if ok, err := a.confirm(force, what); !ok {
-				return err
-			}
-			bytes, err := a.pruneImages(cmd.Context(), containerizer.PruneOptions{All: all, OlderThan: age})
-			return errors.Join(err, a.reclaimed(bytes))
-		},
+// confirm asks on the terminal whether to remove what is described.
+func (f *pruneFlags) confirm(a *App, what ...string) (bool, error) {
+	if f.force {
+		return true, nil
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove all images without a container, not only those without a name")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().StringArrayVar(&filters, "filter", nil, "spare what is younger (`until=DURATION`)")
-	return cmd
+	if _, err := fmt.Fprintf(a.Err, "This removes %s. Go on? [y/N] ", strings.Join(what, ", ")); err != nil {
+		return false, err
+	}
+	answer := make([]byte, 16)
+	n, err := a.In.Read(answer)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return n > 0 && (answer[0] == 'y' || answer[0] == 'Y'), nil
 }
 
-// pruneAge parses --filter until=DURATION.
-func pruneAge(filters []string) (time.Duration, error) {
-	values, err := parseFilters(filters, "until")
+// age parses --filter until=DURATION.
+func (f *pruneFlags) age() (time.Duration, error) {
+	values, err := parseFilters(f.filters, "until")
 	if err != nil {
 		return 0, err
 	}
@@ -128,9 +58,80 @@ func pruneAge(filters []string) (time.Duration, error) {
 	return age, nil
 }
 
+// images describes the images that go.
+func (f *pruneFlags) images() string {
+	if f.all {
+		return "all images without a container"
+	}
+	return "images without a name"
+}
+
+// pruneCommand is a command that prunes after it has asked.
+func (a *App) pruneCommand(short string, what func(*pruneFlags) []string, prune func(context.Context, *pruneFlags, time.Duration) (int64, error)) (*cobra.Command, *pruneFlags) {
+	f := &pruneFlags{}
+	cmd := &cobra.Command{
+		Use:   "prune [flags]",
+		Short: short,
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			age, err := f.age()
+			if err != nil {
+				return err
+			}
+			if ok, err := f.confirm(a, what(f)...); !ok {
+				return err
+			}
+			bytes, err := prune(cmd.Context(), f, age)
+			return errors.Join(err, a.reclaimed(bytes))
+		},
+	}
+	f.register(cmd.Flags())
+	return cmd, f
+}
+
+func newSystemPrune(a *App) *cobra.Command {
+	what := func(f *pruneFlags) []string {
+		list := []string{"all ended containers", f.images()}
+		if f.volumes {
+			list = append(list, "volumes without a name that no container uses")
+		}
+		return list
+	}
+	cmd, f := a.pruneCommand("Remove ended containers and unused images", what, a.pruneSystem)
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "remove all images without a container, not only those without a name")
+	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "remove volumes without a name that no container uses, too")
+	return cmd
+}
+
+func (a *App) pruneSystem(ctx context.Context, f *pruneFlags, age time.Duration) (int64, error) {
+	total, err := a.pruneContainers(ctx, f, age)
+	if err != nil {
+		return total, err
+	}
+	n, err := a.pruneImages(ctx, f, age)
+	if total += n; err != nil || !f.volumes {
+		return total, err
+	}
+	n, err = a.pruneVolumes(ctx, anonymousName)
+	return total + n, err
+}
+
+func newContainerPrune(a *App) *cobra.Command {
+	what := func(*pruneFlags) []string { return []string{"all ended containers"} }
+	cmd, _ := a.pruneCommand("Remove all ended containers", what, a.pruneContainers)
+	return cmd
+}
+
+func newImagePrune(a *App) *cobra.Command {
+	what := func(f *pruneFlags) []string { return []string{f.images()} }
+	cmd, f := a.pruneCommand("Remove unused images", what, a.pruneImages)
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "remove all images without a container, not only those without a name")
+	return cmd
+}
+
 // pruneContainers removes what has ended or never ran, and says how much it had
 // written.
-func (a *App) pruneContainers(ctx context.Context, age time.Duration) (int64, error) {
+func (a *App) pruneContainers(ctx context.Context, _ *pruneFlags, age time.Duration) (int64, error) {
 	engine, err := a.engine(ctx)
 	if err != nil {
 		return 0, err
@@ -148,9 +149,9 @@ func (a *App) pruneContainers(ctx context.Context, age time.Duration) (int64, er
 			continue
 		}
 		if u, err := engine.Usage(ctx, s.ID); err == nil && u.Disk != nil {
-			bytes += int64(u.Disk.Bytes) //nolint:gosec // of a disk
+			bytes += int64(u.Disk.Bytes)
 		}
-		if err := a.destroy(ctx, engine, s.ID, s.Spec, true); err != nil {
+		if err := a.destroy(ctx, engine, s.ID, s.Spec); err != nil {
 			all = errors.Join(all, err)
 			continue
 		}
@@ -161,12 +162,12 @@ func (a *App) pruneContainers(ctx context.Context, age time.Duration) (int64, er
 	return bytes, all
 }
 
-func (a *App) pruneImages(ctx context.Context, o containerizer.PruneOptions) (int64, error) {
+func (a *App) pruneImages(ctx context.Context, f *pruneFlags, age time.Duration) (int64, error) {
 	images, err := a.images(ctx)
 	if err != nil {
 		return 0, err
 	}
-	report, err := images.Prune(ctx, o)
+	report, err := images.Prune(ctx, containerizer.PruneOptions{All: f.all, OlderThan: age})
 	if err != nil {
 		return 0, err
 	}

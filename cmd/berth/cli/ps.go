@@ -4,9 +4,10 @@ import (
 	"context"
 	"slices"
 
+	"github.com/spf13/cobra"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/format"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
 // psFlags are the flags of ps.
@@ -38,22 +39,28 @@ func newPs(a *App) *cobra.Command {
 }
 
 // psLayout has Docker's names.
-func psLayout(size bool) *format.Layout {
-	l := &format.Layout{
+func psLayout() *format.Layout {
+	return &format.Layout{
 		Fields: []format.Field{
-			{Name: "Command", Header: "COMMAND"}, {Name: "CreatedAt", Header: "CREATED AT"}, {Name: "ID", Header: "CONTAINER ID"},
-			{Name: "Image", Header: "IMAGE"}, {Name: "Labels", Header: "LABELS"}, {Name: "LocalVolumes", Header: "LOCAL VOLUMES"},
-			{Name: "Mounts", Header: "MOUNTS"}, {Name: "Names", Header: "NAMES"}, {Name: "Networks", Header: "NETWORKS"},
-			{Name: "Pid", Header: "PID"}, {Name: "Ports", Header: "PORTS"}, {Name: "RunningFor", Header: "CREATED"},
-			{Name: "Size", Header: "SIZE"}, {Name: "State", Header: "STATE"}, {Name: "Status", Header: "STATUS"},
+			{Name: "Command", Header: "COMMAND"},
+			{Name: "CreatedAt", Header: "CREATED AT"},
+			{Name: "ID", Header: "CONTAINER ID"},
+			{Name: "Image", Header: "IMAGE"},
+			{Name: "Labels", Header: "LABELS"},
+			{Name: "LocalVolumes", Header: "LOCAL VOLUMES"},
+			{Name: "Mounts", Header: "MOUNTS"},
+			{Name: "Names", Header: "NAMES"},
+			{Name: "Networks", Header: "NETWORKS"},
+			{Name: "Pid", Header: "PID"},
+			{Name: "Ports", Header: "PORTS"},
+			{Name: "RunningFor", Header: "CREATED"},
+			{Name: "Size", Header: "SIZE"},
+			{Name: "State", Header: "STATE"},
+			{Name: "Status", Header: "STATUS"},
 		},
 		Table: []string{"ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"},
 		ID:    "ID",
 	}
-	if size {
-		l.Table = append(l.Table, "Size")
-	}
-	return l
 }
 
 func (a *App) ps(ctx context.Context, f *psFlags) error {
@@ -71,13 +78,17 @@ func (a *App) ps(ctx context.Context, f *psFlags) error {
 	}
 	rows := make([]format.Row, 0, len(selected))
 	for i := range selected {
-		row := psRow(&selected[i], f.noTrunc)
+		row := f.row(&selected[i])
 		if f.size {
 			row["Size"] = writtenText(ctx, engine, selected[i].ID)
 		}
 		rows = append(rows, row)
 	}
-	return psLayout(f.size).Print(a.Out, rows, format.Options{Format: f.format, Quiet: f.quiet})
+	layout := psLayout()
+	if f.size {
+		layout.Table = append(layout.Table, "Size")
+	}
+	return layout.Print(a.Out, rows, format.Options{Format: f.format, Quiet: f.quiet})
 }
 
 // choose applies the flags that select, newest first.

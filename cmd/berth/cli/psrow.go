@@ -10,16 +10,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/format"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/docker/go-units"
 )
 
 // dockerTime is how Docker prints times in lists.
 const dockerTime = "2006-01-02 15:04:05 -0700 MST"
 
-// psRow is a container's line of ps.
-func psRow(s *containerizer.Status, noTrunc bool) format.Row {
+// row is a container's line.
+func (f *psFlags) row(s *containerizer.Status) format.Row {
 	spec := s.Spec
 	if spec == nil { // a damaged record is listed all the same
 		spec = &containerizer.Spec{}
@@ -27,12 +28,12 @@ func psRow(s *containerizer.Status, noTrunc bool) format.Row {
 	command := strconv.Quote(commandText(&spec.Process))
 	id := s.ID.String()
 	image := imageText(s)
-	if !noTrunc {
+	if !f.noTrunc {
 		id = s.ID.Short()
 		command = ellipsis(command, 20)
 	}
 	mounts, local := mountNames(spec.Mounts)
-	if !noTrunc {
+	if !f.noTrunc {
 		for i := range mounts {
 			mounts[i] = ellipsis(mounts[i], 15)
 		}
@@ -123,6 +124,7 @@ func mountNames(mounts []containerizer.Mount) (names []string, local int) {
 			names = append(names, m.Source)
 		case containerizer.MountBind:
 			names = append(names, m.Source)
+		default: // nothing with a name
 		}
 	}
 	return names, local

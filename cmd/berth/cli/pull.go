@@ -3,15 +3,30 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
 
 	"github.com/berth-dev/berth/cmd/berth/internal/progress"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
+// pullFlags are the flags of pull.
+type pullFlags struct {
+	platform string
+	quiet    bool
+}
+
+// progress is where pulls show how they get on.
+func (f *pullFlags) progress(a *App) *progress.Display {
+	if f.quiet {
+		return progress.New(io.Discard)
+	}
+	return progress.New(a.Err)
+}
+
 func newPull(a *App) *cobra.Command {
-	var platform string
-	var quiet bool
+	f := &pullFlags{}
 	cmd := &cobra.Command{
 		Use:   "pull [flags] IMAGE...",
 		Short: "Fetch images",
@@ -28,8 +43,8 @@ func newPull(a *App) *cobra.Command {
 				return err
 			}
 			for _, ref := range args {
-				source := containerizer.ImageSource{Reference: ref, Platform: platform, Pull: containerizer.PullAlways}
-				image, err := a.pullShown(ctx, images, source, quiet)
+				source := containerizer.ImageSource{Reference: ref, Platform: f.platform, Pull: containerizer.PullAlways}
+				image, err := a.pullShown(ctx, images, source, f)
 				if err != nil {
 					return err
 				}
@@ -40,8 +55,8 @@ func newPull(a *App) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&platform, "platform", "", "fetch the image for this `platform` (os/arch[/variant])")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the image's id only")
+	cmd.Flags().StringVar(&f.platform, "platform", "", "fetch the image for this `platform` (os/arch[/variant])")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the image's id only")
 	return cmd
 }
 
@@ -54,9 +69,9 @@ func needImages(cmd *cobra.Command, args []string) error {
 
 // pullShown pulls and shows how it gets on.
 func (a *App) pullShown(
-	ctx context.Context, images containerizer.Images, source containerizer.ImageSource, quiet bool,
+	ctx context.Context, images containerizer.Images, source containerizer.ImageSource, f *pullFlags,
 ) (*containerizer.Image, error) {
-	display := progress.New(a.Err, quiet)
+	display := f.progress(a)
 	image, err := images.Pull(ctx, source, containerizer.PullOptions{Progress: display.Update})
 	display.Finish()
 	return image, err

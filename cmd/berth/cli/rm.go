@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
+// rmFlags are the flags of rm.
+type rmFlags struct{ force, volumes bool }
+
 func newRm(a *App) *cobra.Command {
-	var force, volumes bool
+	f := &rmFlags{}
 	cmd := &cobra.Command{
 		Use:               "rm [flags] CONTAINER...",
 		Aliases:           []string{"remove"},
@@ -18,24 +22,24 @@ func newRm(a *App) *cobra.Command {
 		Args:              needContainers,
 		ValidArgsFunction: a.completeContainers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.rm(cmd.Context(), args, force, volumes)
+			return a.rm(cmd.Context(), f, args)
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove running containers too, and do not mind ones that are gone")
-	cmd.Flags().BoolVarP(&volumes, "volumes", "v", false, "remove their anonymous volumes")
+	cmd.Flags().BoolVarP(&f.force, "force", "f", false, "remove running containers too, and do not mind ones that are gone")
+	cmd.Flags().BoolVarP(&f.volumes, "volumes", "v", false, "remove their anonymous volumes")
 	return cmd
 }
 
-func (a *App) rm(ctx context.Context, names []string, force, volumes bool) error {
+func (a *App) rm(ctx context.Context, f *rmFlags, names []string) error {
 	engine, err := a.engine(ctx)
 	if err != nil {
 		return err
 	}
 	var all error
 	for _, name := range names {
-		err := a.rmOne(ctx, engine, name, force, volumes)
+		err := a.rmOne(ctx, f, engine, name)
 		if err != nil {
-			if !force || !errors.Is(err, containerizer.ErrNotFound) {
+			if !f.force || !errors.Is(err, containerizer.ErrNotFound) {
 				all = errors.Join(all, err)
 			}
 			continue
@@ -47,7 +51,7 @@ func (a *App) rm(ctx context.Context, names []string, force, volumes bool) error
 	return all
 }
 
-func (a *App) rmOne(ctx context.Context, engine containerizer.Engine, name string, force, volumes bool) error {
+func (a *App) rmOne(ctx context.Context, f *rmFlags, engine containerizer.Engine, name string) error {
 	id, err := resolve(ctx, engine, name)
 	if err != nil {
 		return err
@@ -57,9 +61,12 @@ func (a *App) rmOne(ctx context.Context, engine containerizer.Engine, name strin
 		return err
 	}
 	running := status.State == containerizer.StateRunning || status.State == containerizer.StatePaused
-	if running && !force {
+	if running && !f.force {
 		return sentencef(containerizer.ErrFailedPrecondition,
 			"container %q is %s; stop it first, or use rm -f", name, status.State)
 	}
-	return a.destroy(ctx, engine, id, status.Spec, volumes)
+	if f.volumes || status.Spec != nil && status.Spec.AutoRemove {
+		return a.destroy(ctx, engine, id, status.Spec)
+	}
+	return engine.Destroy(ctx, id)
 }

@@ -10,10 +10,11 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // Main runs the command line and returns the code to exit with.
@@ -135,8 +136,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 
 // flagError explains flags of Docker that berth has not got.
 func flagError(cmd *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name := unknown.GetSpecifiedName()
 		if why := specflag.Refusal(name); why != "" && unknown.GetSpecifiedShortnames() == "" {
 			return sentencef(containerizer.ErrUnsupported, "--%s: %s", name, why)

@@ -7,11 +7,12 @@ import (
 	"os"
 	"slices"
 
+	"github.com/spf13/cobra"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
 	"github.com/berth-dev/berth/cmd/berth/internal/terminal"
 	"github.com/berth-dev/berth/cmd/berth/internal/volume"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
 // runFlags are the flags of run besides those of the container.
@@ -161,7 +162,7 @@ func (a *App) runForeground(ctx context.Context, m *newContainer, o streams) err
 		return err
 	}
 	if m.spec.AutoRemove && len(anonymousVolumes(m.spec)) > 0 { // the rest goes by itself
-		if err := a.destroy(context.WithoutCancel(ctx), m.engine, m.id, m.spec, true); err != nil {
+		if err := a.destroy(context.WithoutCancel(ctx), m.engine, m.id, m.spec); err != nil {
 			_, _ = fmt.Fprintf(a.Err, "berth: remove the container: %s\n", message(err))
 		}
 	}

@@ -10,9 +10,10 @@ import (
 	"sync"
 	"syscall"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/terminal"
 	"github.com/berth-dev/berth/containerizer"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // errDetached says that the user typed the detach keys.
@@ -166,11 +167,11 @@ func (s *session) pump(ctx context.Context, c containerizer.Session) error {
 		return err
 	case <-s.left:
 		c.Detach()
-		<-ended
+		_ = <-ended // of the detaching
 		return errDetached
 	case <-ctx.Done():
 		c.Detach()
-		<-ended
+		_ = <-ended // of the detaching
 		return ctx.Err()
 	}
 }
@@ -192,19 +193,7 @@ func (s *session) forward(ctx context.Context, send func(context.Context, int) e
 			case <-done:
 				return
 			case sig := <-signals:
-				number, ok := sig.(syscall.Signal)
-				if !ok || !forwarded(number) {
-					continue
-				}
-				if number == syscall.SIGINT || number == syscall.SIGTERM {
-					if interrupts++; interrupts == forced {
-						_, _ = fmt.Fprintln(s.app.Err, "berth: interrupted three times; the container is left to itself")
-						os.Exit(exitSignal + int(number))
-					}
-				}
-				if err := send(ctx, int(number)); err != nil && !errors.Is(err, containerizer.ErrFailedPrecondition) {
-					_, _ = fmt.Fprintf(s.app.Err, "berth: pass on signal %d: %s\n", number, message(err))
-				}
+				s.pass(ctx, sig, &interrupts, send)
 			}
 		}
 	}()
@@ -215,11 +204,29 @@ func (s *session) forward(ctx context.Context, send func(context.Context, int) e
 	}
 }
 
+// pass passes one signal on.
+func (s *session) pass(ctx context.Context, sig os.Signal, interrupts *int, send func(context.Context, int) error) {
+	number, ok := sig.(syscall.Signal)
+	if !ok || !forwarded(number) {
+		return
+	}
+	if number == syscall.SIGINT || number == syscall.SIGTERM {
+		if *interrupts++; *interrupts == forced {
+			_, _ = fmt.Fprintln(s.app.Err, "berth: interrupted three times; the container is left to itself")
+			os.Exit(exitSignal + int(number))
+		}
+	}
+	if err := send(ctx, int(number)); err != nil && !errors.Is(err, containerizer.ErrFailedPrecondition) {
+		_, _ = fmt.Fprintf(s.app.Err, "berth: pass on signal %d: %s\n", number, message(err))
+	}
+}
+
 // forwarded leaves out what is about the client itself.
 func forwarded(s syscall.Signal) bool {
 	switch s {
 	case syscall.SIGCHLD, syscall.SIGPIPE, syscall.SIGURG, syscall.SIGWINCH, syscall.SIGTTIN, syscall.SIGTTOU:
 		return false
+	default:
+		return true
 	}
-	return true
 }

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/terminal"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
 // startFlags are the flags of start.
@@ -80,7 +81,7 @@ func (a *App) startAttached(ctx context.Context, f *startFlags, name string) err
 		return err
 	}
 	if status.Spec.AutoRemove && len(anonymousVolumes(status.Spec)) > 0 { // the rest goes by itself
-		if err := a.destroy(context.WithoutCancel(ctx), engine, status.ID, status.Spec, true); err != nil {
+		if err := a.destroy(context.WithoutCancel(ctx), engine, status.ID, status.Spec); err != nil {
 			_, _ = fmt.Fprintf(a.Err, "berth: remove the container: %s\n", message(err))
 		}
 	}

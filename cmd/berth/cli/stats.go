@@ -8,10 +8,11 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/format"
 	"github.com/berth-dev/berth/cmd/berth/internal/terminal"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
 // statsFlags are the flags of stats.
@@ -41,9 +42,15 @@ func newStats(a *App) *cobra.Command {
 func statsLayout() *format.Layout {
 	return &format.Layout{
 		Fields: []format.Field{
-			{Name: "BlockIO", Header: "BLOCK I/O"}, {Name: "CPUPerc", Header: "CPU %"}, {Name: "Container", Header: "CONTAINER"},
-			{Name: "ID", Header: "CONTAINER ID"}, {Name: "MemPerc", Header: "MEM %"}, {Name: "MemUsage", Header: "MEM USAGE / LIMIT"},
-			{Name: "Name", Header: "NAME"}, {Name: "NetIO", Header: "NET I/O"}, {Name: "PIDs", Header: "PIDS"},
+			{Name: "BlockIO", Header: "BLOCK I/O"},
+			{Name: "CPUPerc", Header: "CPU %"},
+			{Name: "Container", Header: "CONTAINER"},
+			{Name: "ID", Header: "CONTAINER ID"},
+			{Name: "MemPerc", Header: "MEM %"},
+			{Name: "MemUsage", Header: "MEM USAGE / LIMIT"},
+			{Name: "Name", Header: "NAME"},
+			{Name: "NetIO", Header: "NET I/O"},
+			{Name: "PIDs", Header: "PIDS"},
 		},
 		Table: []string{"ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"},
 		ID:    "ID",
@@ -68,7 +75,6 @@ func (a *App) stats(ctx context.Context, f *statsFlags, names []string) error {
 	}
 	tick := time.NewTicker(statsEvery)
 	defer tick.Stop()
-	screen, _ := a.Out.(*os.File)
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,7 +85,7 @@ func (a *App) stats(ctx context.Context, f *statsFlags, names []string) error {
 		if err != nil {
 			return err
 		}
-		if err := a.showStats(f, rows, !f.noStream && terminal.Is(screen)); err != nil {
+		if err := a.showStats(f, rows); err != nil {
 			return err
 		}
 		if f.noStream {
@@ -89,7 +95,9 @@ func (a *App) stats(ctx context.Context, f *statsFlags, names []string) error {
 }
 
 // showStats prints a table, over the last one where the screen is a terminal.
-func (a *App) showStats(f *statsFlags, rows []format.Row, over bool) error {
+func (a *App) showStats(f *statsFlags, rows []format.Row) error {
+	screen, _ := a.Out.(*os.File)
+	over := !f.noStream && terminal.Is(screen)
 	var b bytes.Buffer
 	if over {
 		b.WriteString("\x1b[H")
@@ -172,7 +180,7 @@ func (s *sampler) rows(ctx context.Context) ([]format.Row, error) {
 			}
 		}
 		now[c.ID] = usage
-		rows = append(rows, statsRow(c, s.before[c.ID], usage, s.flags.noTrunc, s.processors))
+		rows = append(rows, s.row(c, usage))
 	}
 	s.before = now
 	return rows, nil

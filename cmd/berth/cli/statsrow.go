@@ -4,24 +4,25 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/format"
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/cmd/berth/internal/format"
+	"github.com/berth-dev/berth/containerizer"
 )
 
-// statsRow is a container's line of stats. What was not measured is "--".
-func statsRow(s *containerizer.Status, before, now *containerizer.Usage, noTrunc bool, processors int) format.Row {
-	id, name := s.ID.String(), s.ID.Short()
-	if !noTrunc {
-		id = s.ID.Short()
+// row is a container's line. What was not measured is "--".
+func (s *sampler) row(c *containerizer.Status, now *containerizer.Usage) format.Row {
+	id, name := c.ID.String(), c.ID.Short()
+	if !s.flags.noTrunc {
+		id = c.ID.Short()
 	}
-	if s.Spec != nil && s.Spec.Name != "" {
-		name = s.Spec.Name
+	if c.Spec != nil && c.Spec.Name != "" {
+		name = c.Spec.Name
 	}
 	memory, percent := memoryText(now.Memory)
 	return format.Row{
-		"BlockIO": blockText(now.IO), "CPUPerc": cpuText(before, now, processors), "Container": s.ID.String(), "ID": id,
+		"BlockIO": blockText(now.IO), "CPUPerc": cpuText(s.before[c.ID], now, s.processors), "Container": c.ID.String(), "ID": id,
 		"MemPerc": percent, "MemUsage": memory, "Name": name, "NetIO": networkText(now.Network), "PIDs": pidsText(now.PIDs),
 	}
 }

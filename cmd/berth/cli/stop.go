@@ -4,9 +4,10 @@ import (
 	"context"
 	"time"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // stopFlags say how containers are stopped.

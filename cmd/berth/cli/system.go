@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 func newSystemGroup(a *App) *cobra.Command {
@@ -14,26 +15,29 @@ func newSystemGroup(a *App) *cobra.Command {
 		newInfo(a), newDf(a), newSystemPrune(a), newCheck(a), newReap(a), newSweep(a))
 }
 
+// checkFlags are the flags of check.
+type checkFlags struct{ repair bool }
+
 func newCheck(a *App) *cobra.Command {
-	var repair bool
+	f := &checkFlags{}
 	cmd := &cobra.Command{
 		Use:   "check [flags]",
 		Short: "Look for what was left behind or is damaged",
 		Long: `Look for containers whose operations were cut off, for what nobody claims any more, and for damage in the image
 store. The exit code is 1 when something was found and not repaired.`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), repair) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), f) },
 	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "put it right")
+	cmd.Flags().BoolVar(&f.repair, "repair", false, "put it right")
 	return cmd
 }
 
-func (a *App) check(ctx context.Context, repair bool) error {
+func (a *App) check(ctx context.Context, f *checkFlags) error {
 	engine, err := a.engine(ctx)
 	if err != nil {
 		return err
 	}
-	report, err := engine.Recover(ctx, repair)
+	report, err := engine.Recover(ctx, f.repair)
 	if err != nil {
 		return err
 	}
@@ -41,12 +45,12 @@ func (a *App) check(ctx context.Context, repair bool) error {
 	if err != nil {
 		return err
 	}
-	damage, err := images.Check(ctx, repair)
+	damage, err := images.Check(ctx, f.repair)
 	if err != nil {
 		return err
 	}
 	word := "found"
-	if repair {
+	if f.repair {
 		word = "repaired"
 	}
 	for _, line := range append(report.Repaired, damage...) {
@@ -61,7 +65,7 @@ func (a *App) check(ctx context.Context, repair bool) error {
 	}
 	found := len(report.Repaired)+len(damage) > 0
 	switch {
-	case len(report.Owed) > 0 || found && !repair:
+	case len(report.Owed) > 0 || found && !f.repair:
 		return exitStatus(1)
 	case !found:
 		_, err = fmt.Fprintln(a.Out, "nothing found")
@@ -135,5 +139,5 @@ func (a *App) reap(ctx context.Context, engine containerizer.Engine, arg string)
 	if _, err := engine.Wait(ctx, id); err != nil && !errors.Is(err, containerizer.ErrNotFound) {
 		return err
 	}
-	return a.destroy(ctx, engine, id, status.Spec, true)
+	return a.destroy(ctx, engine, id, status.Spec)
 }

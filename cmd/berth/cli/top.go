@@ -1,21 +1,22 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/format"
 	"github.com/berth-dev/berth/cmd/berth/internal/procfs"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
 func newTop(a *App) *cobra.Command {
@@ -116,26 +117,28 @@ func (a *App) hostPs(ctx context.Context, pids []int, options []string) error {
 	if err != nil {
 		return fmt.Errorf("ps %s: %w: %s", strings.Join(options, " "), err, strings.TrimSpace(errs.String()))
 	}
-	lines := bufio.NewScanner(bytes.NewReader(out))
-	column := -1
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if column < 0 {
-			if column = slices.Index(fields, "PID"); column < 0 {
-				return invalidf("ps %s shows no column PID", strings.Join(options, " "))
-			}
-		} else {
-			if column >= len(fields) {
-				continue
-			}
-			pid, err := strconv.Atoi(fields[column])
-			if err != nil || !slices.Contains(pids, pid) {
-				continue
-			}
+	lines := strings.SplitAfter(string(out), "\n")
+	column := slices.Index(strings.Fields(lines[0]), "PID")
+	if column < 0 {
+		return invalidf("ps %s shows no column PID", strings.Join(options, " "))
+	}
+	for i, line := range lines {
+		if i > 0 && !isAbout(line, column, pids) {
+			continue
 		}
-		if _, err := fmt.Fprintln(a.Out, lines.Text()); err != nil {
+		if _, err := io.WriteString(a.Out, line); err != nil {
 			return err
 		}
 	}
-	return lines.Err()
+	return nil
+}
+
+// isAbout says whether a line of ps is about one of pids.
+func isAbout(line string, column int, pids []int) bool {
+	fields := strings.Fields(line)
+	if column >= len(fields) {
+		return false
+	}
+	pid, err := strconv.Atoi(fields[column])
+	return err == nil && slices.Contains(pids, pid)
 }

@@ -1,9 +1,10 @@
 package cli
 
 import (
+	"github.com/spf13/cobra"
+
 	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/spf13/cobra"
 )
 
 func newUpdate(a *App) *cobra.Command {

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
 
 	"github.com/berth-dev/berth/cmd/berth/internal/format"
-	"github.com/spf13/cobra"
 )
 
 func newVersion(a *App) *cobra.Command {
@@ -15,6 +17,7 @@ func newVersion(a *App) *cobra.Command {
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			v := a.Version
+			v.Commit = first(v.Commit, revision())
 			switch text {
 			case "":
 				_, err := fmt.Fprintf(a.Out, "Version:    %s\nGit commit: %s\nGo version: %s\nOS/Arch:    %s/%s\n",
@@ -28,4 +31,18 @@ func newVersion(a *App) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&text, "format", "f", "", "json, or a Go `template`")
 	return cmd
+}
+
+// revision is the commit that the linker found in the work tree.
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
 }

@@ -2,17 +2,20 @@ package cli
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
 
 	"github.com/berth-dev/berth/cmd/berth/internal/format"
 	"github.com/berth-dev/berth/cmd/berth/internal/specflag"
 	"github.com/berth-dev/berth/cmd/berth/internal/volume"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/docker/go-units"
-	"github.com/spf13/cobra"
 )
 
 // volumes is the store of named volumes.
@@ -104,7 +107,7 @@ func (a *App) listVolumes(ctx context.Context, filters []string, o format.Option
 	}
 	var rows []format.Row
 	for _, v := range all {
-		if !volumeMatches(v, values, len(used[v.Name]) > 0) {
+		if !volumeMatches(v, values, used[v.Name]) {
 			continue
 		}
 		r := format.Row{
@@ -116,8 +119,12 @@ func (a *App) listVolumes(ctx context.Context, filters []string, o format.Option
 	}
 	layout := format.Layout{
 		Fields: []format.Field{
-			{Name: "CreatedAt", Header: "CREATED AT"}, {Name: "Driver", Header: "DRIVER"}, {Name: "Labels", Header: "LABELS"},
-			{Name: "Mountpoint", Header: "MOUNTPOINT"}, {Name: "Name", Header: "VOLUME NAME"}, {Name: "Scope", Header: "SCOPE"},
+			{Name: "CreatedAt", Header: "CREATED AT"},
+			{Name: "Driver", Header: "DRIVER"},
+			{Name: "Labels", Header: "LABELS"},
+			{Name: "Mountpoint", Header: "MOUNTPOINT"},
+			{Name: "Name", Header: "VOLUME NAME"},
+			{Name: "Scope", Header: "SCOPE"},
 		},
 		Table: []string{"Driver", "Name"},
 		ID:    "Name",
@@ -125,7 +132,7 @@ func (a *App) listVolumes(ctx context.Context, filters []string, o format.Option
 	return layout.Print(a.Out, rows, o)
 }
 
-func volumeMatches(v volume.Volume, filters map[string][]string, used bool) bool {
+func volumeMatches(v volume.Volume, filters map[string][]string, users []string) bool {
 	for _, n := range filters["name"] {
 		if ok, _ := filepath.Match("*"+n+"*", v.Name); !ok {
 			return false
@@ -137,7 +144,7 @@ func volumeMatches(v volume.Volume, filters map[string][]string, used bool) bool
 		}
 	}
 	for _, d := range filters["dangling"] {
-		if (d == "true" || d == "1") == used {
+		if (d == "true" || d == "1") == (len(users) > 0) {
 			return false
 		}
 	}
@@ -193,7 +200,7 @@ func newVolumeRm(a *App) *cobra.Command {
 			var all error
 			for _, name := range args {
 				err := removeVolume(store, name, used[name])
-				if err != nil && !(force && errors.Is(err, containerizer.ErrNotFound)) {
+				if err != nil && (!force || !errors.Is(err, containerizer.ErrNotFound)) {
 					all = errors.Join(all, err)
 					continue
 				}
@@ -219,33 +226,30 @@ func removeVolume(store *volume.Store, name string, users []string) error {
 }
 
 func newVolumePrune(a *App) *cobra.Command {
-	var all, force bool
-	cmd := &cobra.Command{
-		Use:   "prune [flags]",
-		Short: "Remove volumes that no container uses",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			what := "the volumes without a name that no container uses"
-			if all {
-				what = "all volumes that no container uses"
-			}
-			if ok, err := a.confirm(force, what); !ok {
-				return err
-			}
-			bytes, err := a.pruneVolumes(cmd.Context(), all)
-			if err != nil {
-				return err
-			}
-			return a.reclaimed(bytes)
-		},
+	what := func(f *pruneFlags) []string {
+		if f.all {
+			return []string{"all volumes that no container uses"}
+		}
+		return []string{"the volumes without a name that no container uses"}
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove those with a name, too")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	prune := func(ctx context.Context, f *pruneFlags, age time.Duration) (int64, error) {
+		return a.pruneVolumes(ctx, func(v volume.Volume) bool {
+			return (f.all || anonymousName(v)) && time.Since(v.CreatedAt) >= age
+		})
+	}
+	cmd, f := a.pruneCommand("Remove volumes that no container uses", what, prune)
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "remove those with a name, too")
 	return cmd
 }
 
-// pruneVolumes removes unused volumes and prints their names.
-func (a *App) pruneVolumes(ctx context.Context, named bool) (int64, error) {
+// anonymousName says whether a volume was made without a name.
+func anonymousName(v volume.Volume) bool {
+	_, err := hex.DecodeString(v.Name)
+	return err == nil && len(v.Name) == 64
+}
+
+// pruneVolumes removes unused volumes that doomed selects and prints their names.
+func (a *App) pruneVolumes(ctx context.Context, doomed func(volume.Volume) bool) (int64, error) {
 	used, err := a.volumeUsers(ctx)
 	if err != nil {
 		return 0, err
@@ -260,9 +264,7 @@ func (a *App) pruneVolumes(ctx context.Context, named bool) (int64, error) {
 	}
 	var bytes int64
 	for _, v := range list {
-		_, idErr := containerizer.ParseContainerID(v.Name)
-		anonymous := len(v.Name) == 64 && idErr == nil
-		if len(used[v.Name]) > 0 || !anonymous && !named {
+		if len(used[v.Name]) > 0 || !doomed(v) {
 			continue
 		}
 		size, err := store.Size(v.Name)

@@ -7,8 +7,9 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // Where things are unless somebody says otherwise.
@@ -83,12 +84,18 @@ type Registries struct {
 	Insecure []string `toml:"insecure"`
 }
 
-// Load reads the file at path. One that does not exist is empty, unless required.
-func Load(path string, required bool) (*Config, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !required {
+// LoadIfExists is Load, but a file that does not exist is an empty one.
+func LoadIfExists(path string) (*Config, error) {
+	c, err := Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return &Config{}, nil
 	}
+	return c, err
+}
+
+// Load reads the file at path.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
@@ -110,14 +117,12 @@ func parse(data []byte) (*Config, error) {
 
 // explain puts the line into the message.
 func explain(err error) error {
-	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(strict.Errors) > 0 {
 		e := strict.Errors[0]
 		line, _ := e.Position()
 		return fmt.Errorf("line %d: no key %q", line, dotted(e.Key()))
 	}
-	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
+	if decode, ok := errors.AsType[*toml.DecodeError](err); ok {
 		line, column := decode.Position()
 		return fmt.Errorf("line %d, column %d: %w", line, column, err)
 	}

@@ -20,7 +20,7 @@ func load(t *testing.T, text string) (*config.Config, error) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return config.Load(path, true)
+	return config.Load(path)
 }
 
 func TestLoad(t *testing.T) {
@@ -88,11 +88,11 @@ func TestLoadRefuses(t *testing.T) {
 
 func TestLoadWithoutFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none")
-	c, err := config.Load(path, false)
+	c, err := config.LoadIfExists(path)
 	if err != nil || !cmp.Equal(c, &config.Config{}) {
 		t.Errorf("optional: %v, %v", c, err)
 	}
-	if _, err := config.Load(path, true); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := config.Load(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("required: %v", err)
 	}
 }

@@ -65,8 +65,10 @@ func (l *Layout) Print(w io.Writer, rows []Row, o Options) error {
 	case o.Format == "" || strings.TrimSpace(o.Format) == "table":
 		return l.printTable(w, rows)
 	}
-	text, table := strings.CutPrefix(o.Format, "table ")
-	return l.printTemplate(w, rows, text, table)
+	if text, ok := strings.CutPrefix(o.Format, "table "); ok {
+		return l.printTemplateTable(w, rows, text)
+	}
+	return l.printTemplate(w, rows, o.Format)
 }
 
 func (l *Layout) printJSON(w io.Writer, rows []Row) error {
@@ -117,41 +119,69 @@ func (l *Layout) header(name string) string {
 	return ""
 }
 
-// printTemplate runs the template for each row; with table the rows are split at
-// tabs, aligned, and headed.
-func (l *Layout) printTemplate(w io.Writer, rows []Row, text string, asTable bool) error {
-	tmpl, err := parse(text)
+// printTemplate runs the template for each row.
+func (l *Layout) printTemplate(w io.Writer, rows []Row, text string) error {
+	lines, err := l.execute(rows, text)
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printTemplateTable is printTemplate with lines split at tabs, aligned, and
+// headed.
+func (l *Layout) printTemplateTable(w io.Writer, rows []Row, text string) error {
+	head := Row{}
+	for _, f := range l.Fields {
+		head[f.Name] = f.Header
+	}
+	lines, err := l.execute(append([]Row{head}, rows...), text)
 	if err != nil {
 		return err
 	}
 	var t table
-	if asTable {
-		head := Row{}
-		head.SetLabels(nil)
-		for _, f := range l.Fields {
-			head[f.Name] = f.Header
-		}
-		rows = append([]Row{head}, rows...)
-	}
-	for _, r := range rows {
-		var b strings.Builder
-		if err := tmpl.Execute(&b, r); err != nil {
-			return l.explain(err)
-		}
-		if asTable {
-			t.add(strings.Split(b.String(), "\t"))
-			continue
-		}
-		if _, err := fmt.Fprintln(w, b.String()); err != nil {
-			return err
-		}
+	for _, line := range lines {
+		t.add(strings.Split(line, "\t"))
 	}
 	return t.write(w)
 }
 
+// execute runs the template for each row. It runs for a row of empty fields
+// besides, so that a field that does not exist is an error without rows, too.
+func (l *Layout) execute(rows []Row, text string) ([]string, error) {
+	tmpl, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	probe := Row{}
+	for _, f := range l.Fields {
+		probe[f.Name] = ""
+	}
+	if err := tmpl.Execute(io.Discard, probe); err != nil && strings.Contains(err.Error(), noEntry) {
+		return nil, l.explain(err)
+	}
+	lines := make([]string, 0, len(rows))
+	for _, r := range rows {
+		var b strings.Builder
+		if err := tmpl.Execute(&b, r); err != nil {
+			return nil, l.explain(err)
+		}
+		lines = append(lines, b.String())
+	}
+	return lines, nil
+}
+
+// noEntry is in text/template's message for a key that does not exist.
+const noEntry = "map has no entry for key "
+
 // explain turns an unknown field into a sentence with the fields that exist.
 func (l *Layout) explain(err error) error {
-	_, key, found := strings.Cut(err.Error(), "map has no entry for key ")
+	_, key, found := strings.Cut(err.Error(), noEntry)
 	if !found {
 		return fmt.Errorf("--format: %w: %w", err, containerizer.ErrInvalid)
 	}

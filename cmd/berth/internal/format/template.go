@@ -91,7 +91,7 @@ func cause(err error) error {
 		field, _, _ := strings.Cut(what, " ")
 		return fmt.Errorf("no field %q", field)
 	}
-	if _, key, ok := strings.Cut(err.Error(), "map has no entry for key "); ok {
+	if _, key, ok := strings.Cut(err.Error(), noEntry); ok {
 		return fmt.Errorf("no key %s", key)
 	}
 	return err

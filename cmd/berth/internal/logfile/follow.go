@@ -45,21 +45,12 @@ func (r *reader) advance(ctx context.Context, path string, opened func(*os.File)
 	if err := r.drain(ctx); err != nil {
 		return err
 	}
-	if r.file != nil {
-		now, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // between two steps of a rotation, or removed
-		}
-		if err != nil {
-			return err
-		}
-		if old, err := r.file.Stat(); err == nil && os.SameFile(now, old) {
-			return nil
-		}
-		// Nothing is written to the old file any more: what it has got since is the last.
-		if err := r.drain(ctx); err != nil {
-			return err
-		}
+	if rotated, err := r.rotated(path); err != nil || !rotated {
+		return err
+	}
+	// Nothing is written to the old file any more: what it has got since is the last.
+	if err := r.drain(ctx); err != nil {
+		return err
 	}
 	list, err := files(path)
 	if err != nil {
@@ -79,6 +70,20 @@ func (r *reader) advance(ctx context.Context, path string, opened func(*os.File)
 		}
 	}
 	return nil
+}
+
+// rotated says whether path is another file than the one being read, or the first
+// one. Between two steps of a rotation there is none at all.
+func (r *reader) rotated(path string) (bool, error) {
+	now, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || r.file == nil {
+		return err == nil, err
+	}
+	old, err := r.file.Stat()
+	return err == nil && !os.SameFile(now, old), err
 }
 
 // watcher tells that a log file or its directory changed.

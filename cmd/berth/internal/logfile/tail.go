@@ -2,8 +2,11 @@ package logfile
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"iter"
 	"os"
+	"slices"
 )
 
 const tailBlock = 64 << 10
@@ -11,13 +14,13 @@ const tailBlock = 64 << 10
 // seekTail positions list so that reading it in order gives the last n lines, and
 // returns the files that are to be read.
 func seekTail(list []*os.File, n int) ([]*os.File, error) {
-	for i := len(list) - 1; i >= 0; i-- {
-		offset, found, err := tailOffset(list[i], n)
+	for i, f := range slices.Backward(list) {
+		offset, found, err := tailOffset(f, n)
 		if err != nil {
 			return nil, err
 		}
 		if n -= found; offset > 0 {
-			if _, err := list[i].Seek(offset, io.SeekStart); err != nil {
+			if _, err := f.Seek(offset, io.SeekStart); err != nil {
 				return nil, err
 			}
 			return list[i:], nil
@@ -30,44 +33,60 @@ func seekTail(list []*os.File, n int) ([]*os.File, error) {
 // has; 0 when they may begin in the file before. Lines are counted by their last
 // records, so that a line in several records stays whole.
 func tailOffset(f *os.File, n int) (offset int64, found int, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, 0, err
-	}
-	end := info.Size()
-	var rest []byte // of the record whose beginning was not read yet
-	last := end     // offset just behind the record being looked at
-	for pos := end; pos > 0; {
-		size := min(pos, tailBlock)
-		pos -= size
-		block := make([]byte, size, int(size)+len(rest))
-		if _, err := f.ReadAt(block, pos); err != nil && err != io.EOF {
-			return 0, 0, err
+	for record, end := range backward(f, &err) {
+		if !isFull(trimNewline(record)) {
+			continue
 		}
-		data := append(block, rest...)
-		for {
-			i := bytes.LastIndexByte(trimNewline(data), '\n')
-			if i < 0 {
-				break
-			}
-			record := data[i+1:]
-			if isFull(trimNewline(record)) {
-				if found == n {
-					return last, found, nil
-				}
-				found++
-			}
-			data, last = data[:i+1], pos+int64(i)+1
-		}
-		rest = data
-	}
-	if len(rest) > 0 && isFull(trimNewline(rest)) {
 		if found == n {
-			return last, found, nil
+			return end, found, nil
 		}
 		found++
 	}
-	return 0, found, nil
+	return 0, found, err
 }
+
+// backward yields the records of f from the last to the first, each with the
+// offset just behind it. What fails is told in err.
+func backward(f *os.File, err *error) iter.Seq2[[]byte, int64] {
+	return func(yield func([]byte, int64) bool) {
+		info, statErr := f.Stat()
+		if *err = statErr; statErr != nil {
+			return
+		}
+		var rest []byte // of the record whose beginning was not read yet
+		for end, pos := info.Size(), info.Size(); ; {
+			if pos == 0 {
+				if len(rest) > 0 {
+					yield(rest, end)
+				}
+				return
+			}
+			var data []byte
+			if data, pos, *err = blockBefore(f, pos, rest); *err != nil {
+				return
+			}
+			for i := lastRecord(data); i > 0; i = lastRecord(data) {
+				if !yield(data[i:], end) {
+					return
+				}
+				data, end = data[:i], pos+int64(i)
+			}
+			rest = data
+		}
+	}
+}
+
+// blockBefore reads a block that ends at pos and puts it before rest.
+func blockBefore(f *os.File, pos int64, rest []byte) (data []byte, start int64, err error) {
+	start = max(pos-tailBlock, 0)
+	data = make([]byte, pos-start, int(pos-start)+len(rest))
+	if _, err := f.ReadAt(data, start); err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, err
+	}
+	return append(data, rest...), start, nil
+}
+
+// lastRecord is where the last record of data begins.
+func lastRecord(data []byte) int { return bytes.LastIndexByte(trimNewline(data), '\n') + 1 }
 
 func trimNewline(b []byte) []byte { return bytes.TrimSuffix(b, []byte("\n")) }

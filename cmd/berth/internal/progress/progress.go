@@ -7,10 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/term"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // redraw is the least time between two drawings.
@@ -32,13 +33,10 @@ type layer struct {
 	began time.Time
 }
 
-// New makes a display on out. With quiet, it shows nothing.
-func New(out io.Writer, quiet bool) *Display {
+// New makes a display on out; one on io.Discard shows nothing.
+func New(out io.Writer) *Display {
 	d := &Display{out: out, now: time.Now, index: map[digest.Digest]int{}}
-	if quiet {
-		d.out = io.Discard
-	}
-	if f, ok := out.(*os.File); ok && !quiet && term.IsTerminal(int(f.Fd())) {
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		d.size = func() (int, int) {
 			w, h, err := term.GetSize(int(f.Fd()))
 			if err != nil || w <= 0 || h <= 0 {

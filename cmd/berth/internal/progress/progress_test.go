@@ -13,10 +13,12 @@ import (
 
 func TestLines(t *testing.T) {
 	var b strings.Builder
-	d := New(&b, false)
+	d := New(&b)
 	a := digest.FromString("a")
 	for _, p := range []containerizer.Progress{
-		{Layer: a, Phase: "waiting"}, {Layer: a, Phase: "downloading", Total: 2048}, {Layer: a, Phase: "downloading", Done: 100, Total: 2048},
+		{Layer: a, Phase: "waiting"},
+		{Layer: a, Phase: "downloading", Total: 2048},
+		{Layer: a, Phase: "downloading", Done: 100, Total: 2048},
 		{Layer: a, Phase: "complete", Done: 2048, Total: 2048},
 	} {
 		d.Update(p)
@@ -25,16 +27,6 @@ func TestLines(t *testing.T) {
 	want := "ca978112ca1b: downloading 2.048kB\nca978112ca1b: complete 2.048kB\n"
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
-	}
-}
-
-func TestQuiet(t *testing.T) {
-	var b strings.Builder
-	d := New(&b, true)
-	d.Update(containerizer.Progress{Layer: "sha256:abc", Phase: "complete"})
-	d.Finish()
-	if b.Len() > 0 {
-		t.Errorf("wrote %q", b.String())
 	}
 }
 
@@ -72,7 +64,7 @@ func screen(s string) []string {
 func TestBars(t *testing.T) {
 	var b strings.Builder
 	now := time.Unix(0, 0)
-	d := New(&b, false)
+	d := New(&b)
 	d.size = func() (int, int) { return 70, 4 }
 	d.now = func() time.Time { return now }
 	layers := []digest.Digest{digest.FromString("a"), digest.FromString("b"), digest.FromString("c"), digest.FromString("d")}

@@ -11,6 +11,7 @@ import (
 // unit, -1 where a flag has a meaning for it.
 type bytesValue int64
 
+// Set implements [pflag.Value].
 func (v *bytesValue) Set(s string) error {
 	n, err := parseBytes(s)
 	if err == nil {
@@ -19,8 +20,10 @@ func (v *bytesValue) Set(s string) error {
 	return err
 }
 
+// Type implements [pflag.Value].
 func (v *bytesValue) Type() string { return "bytes" }
 
+// String implements [pflag.Value].
 func (v *bytesValue) String() string {
 	if *v == 0 {
 		return ""

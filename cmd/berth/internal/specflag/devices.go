@@ -1,14 +1,13 @@
 package specflag
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 
-	"github.com/berth-dev/berth/containerizer"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // deviceFlags give access to devices.
@@ -44,14 +43,29 @@ func (f *deviceFlags) apply(_ Host, spec *containerizer.Spec) error {
 	return nil
 }
 
-// cdiName is a qualified device name of the Container Device Interface.
-var cdiName = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]=[A-Za-z0-9][A-Za-z0-9_.:-]*$`)
-})
-
+// isCDIName says whether v is a qualified device name of the Container Device
+// Interface: VENDOR/CLASS=NAME.
 func isCDIName(v string) bool {
-	return !strings.HasPrefix(v, "/") && cdiName().MatchString(v)
+	kind, name, named := strings.Cut(v, "=")
+	vendor, class, classed := strings.Cut(kind, "/")
+	return named && classed && isWord(vendor, "_.-") && isWord(class, "_-") && isWord(name, "_.:-") &&
+		!isDigit(vendor[0]) && !isDigit(class[0])
 }
+
+// isWord says whether s is of letters, digits and, but for its ends, others.
+func isWord(s, others string) bool {
+	for i := range len(s) {
+		c := s[i]
+		alnum := isDigit(c) || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		inner := i > 0 && i < len(s)-1 && strings.IndexByte(others, c) >= 0
+		if !alnum && !inner {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // parseDevice parses "HOST[:CONTAINER][:PERMISSIONS]".
 func parseDevice(v string) (containerizer.Device, error) {

@@ -1,8 +1,9 @@
 package specflag
 
 import (
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // ProcessFlags are the flags of `berth exec` that describe the process.

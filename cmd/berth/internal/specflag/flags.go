@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // Host is what making a Spec needs to know of the node and its containers.
@@ -91,9 +92,14 @@ func list(set *pflag.FlagSet, p *[]string, name, short, usage string) {
 // listValue collects values as they are (pflag's own slices parse CSV).
 type listValue []string
 
+// Set implements [pflag.Value].
 func (v *listValue) Set(s string) error { *v = append(*v, s); return nil }
-func (v *listValue) Type() string       { return "list" }
-func (v *listValue) String() string     { return "" }
+
+// Type implements [pflag.Value].
+func (v *listValue) Type() string { return "list" }
+
+// String implements [pflag.Value].
+func (v *listValue) String() string { return "" }
 
 // AutoRemove says whether --rm was given.
 func (f *Flags) AutoRemove() bool { return f.autoRemove }
@@ -134,7 +140,7 @@ func (f *Flags) Spec(host Host, image string, command []string) (*containerizer.
 		f.devices.apply,
 		f.security.apply,
 		f.log.apply,
-		func(h Host, s *containerizer.Spec) error { return f.ResourceFlags.Apply(h, &s.Resources) },
+		func(h Host, s *containerizer.Spec) error { return f.Apply(h, &s.Resources) },
 	}
 	for _, step := range steps {
 		if err := step(host, spec); err != nil {

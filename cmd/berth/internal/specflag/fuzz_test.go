@@ -67,6 +67,7 @@ func FuzzTmpfs(f *testing.F) {
 
 func FuzzPublish(f *testing.F) {
 	fuzz(f, "--publish", []string{"80", "80:80", "127.0.0.1:80:80/udp", "[::1]:1-2:3-4", "::80", "1:2:3"}, func(t *testing.T, s *containerizer.Spec) {
+		t.Helper()
 		for _, p := range s.Network.Ports {
 			if p.ContainerPort == 0 || p.Protocol == "" {
 				t.Errorf("port %+v", p)
@@ -80,6 +81,7 @@ func FuzzPublish(f *testing.F) {
 
 func FuzzUlimit(f *testing.F) {
 	fuzz(f, "--ulimit", []string{"nofile=1", "nofile=1:2", "core=-1", "=", "nofile=x"}, func(t *testing.T, s *containerizer.Spec) {
+		t.Helper()
 		for _, r := range s.Process.Rlimits {
 			if r.Soft > r.Hard || !strings.HasPrefix(r.Type, "RLIMIT_") {
 				t.Errorf("limit %+v", r)
@@ -90,6 +92,7 @@ func FuzzUlimit(f *testing.F) {
 
 func FuzzDevice(f *testing.F) {
 	fuzz(f, "--device", []string{"/dev/fuse", "/dev/a:/dev/b", "/dev/a:rwm", "/dev/a:/dev/b:r", "v.com/c=d"}, func(t *testing.T, s *containerizer.Spec) {
+		t.Helper()
 		for _, d := range s.Devices {
 			if !path.IsAbs(d.HostPath) || d.ContainerPath != "" && !path.IsAbs(d.ContainerPath) || strings.Trim(d.Permissions, "rwm") != "" {
 				t.Errorf("device %+v", d)

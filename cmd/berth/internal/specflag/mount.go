@@ -24,8 +24,10 @@ type mountParser struct {
 func mountHasKey(kind, key string) bool {
 	common := []string{"type", "source", "src", "destination", "dst", "target", "readonly", "ro", "consistency"}
 	own := map[string][]string{
-		"bind": {"bind-propagation", "bind-nonrecursive", "bind-recursive", "bind-create-src", "relabel",
-			"idmap", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "rw"},
+		"bind": {
+			"bind-propagation", "bind-nonrecursive", "bind-recursive", "bind-create-src", "relabel",
+			"idmap", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "rw",
+		},
 		"volume": {"volume-nocopy", "volume-subpath", "subpath", "idmap", "rw"},
 		"tmpfs":  {"tmpfs-size", "tmpfs-mode", "rw"},
 		"image":  {"image-subpath", "subpath"},
@@ -52,11 +54,11 @@ func parseMount(host Host, value string) (containerizer.Mount, error) {
 		return p.m, p.errorf("no type %q (bind, volume, tmpfs and image exist)", p.kind)
 	}
 	for _, f := range fields {
-		key, v, assigned := strings.Cut(f, "=")
+		key, v, _ := strings.Cut(f, "=")
 		if !mountHasKey(p.kind, key) {
 			return p.m, p.errorf("type %s has no %q", p.kind, key)
 		}
-		if err := p.field(key, v, assigned); err != nil {
+		if err := p.field(f, key, v); err != nil {
 			return p.m, err
 		}
 	}
@@ -67,8 +69,8 @@ func (p *mountParser) errorf(format string, args ...any) error {
 	return invalidf("--mount %q: "+format, append([]any{p.value}, args...)...)
 }
 
-// field takes one field.
-func (p *mountParser) field(key, v string, assigned bool) (err error) {
+// field takes one field, "key=v" or "key".
+func (p *mountParser) field(field, key, v string) (err error) {
 	switch key {
 	case "type", "consistency", "volume-nocopy":
 	case "source", "src":
@@ -76,15 +78,15 @@ func (p *mountParser) field(key, v string, assigned bool) (err error) {
 	case "destination", "dst", "target":
 		p.m.Destination = v
 	case "readonly", "ro":
-		p.bind.readOnly, err = p.boolean(key, v, assigned)
+		p.bind.readOnly, err = p.boolean(field)
 	case "rw":
 		var rw bool
-		rw, err = p.boolean(key, v, assigned)
+		rw, err = p.boolean(field)
 		p.bind.readOnly = !rw
 	case "volume-subpath", "image-subpath", "subpath":
 		p.m.SubPath = v
 	case "bind-create-src":
-		p.m.CreateSource, err = p.boolean(key, v, assigned)
+		p.m.CreateSource, err = p.boolean(field)
 	case "tmpfs-size":
 		n, err := parseBytes(v)
 		if err != nil || n < 0 {
@@ -98,18 +100,18 @@ func (p *mountParser) field(key, v string, assigned bool) (err error) {
 		}
 		p.tmpfs = append(p.tmpfs, "mode="+strconv.FormatUint(mode, 8))
 	default:
-		return p.bindField(key, v, assigned)
+		return p.bindField(field, key, v)
 	}
 	return err
 }
 
 // bindField takes a field of bind mounts.
-func (p *mountParser) bindField(key, v string, assigned bool) error {
+func (p *mountParser) bindField(field, key, v string) error {
 	switch key {
 	case "bind-propagation":
 		return p.add(v)
 	case "bind-nonrecursive":
-		non, err := p.boolean(key, v, assigned)
+		non, err := p.boolean(field)
 		p.bind.recursive = !non
 		return err
 	case "bind-recursive":
@@ -130,7 +132,7 @@ func (p *mountParser) bindField(key, v string, assigned bool) error {
 		p.m.Relabel = v
 		return nil
 	}
-	if on, err := p.boolean(key, v, assigned); err != nil || !on {
+	if on, err := p.boolean(field); err != nil || !on {
 		return err
 	}
 	return p.add(key)
@@ -144,7 +146,8 @@ func (p *mountParser) add(o string) error {
 }
 
 // boolean reads a field that may stand without a value.
-func (p *mountParser) boolean(key, v string, assigned bool) (bool, error) {
+func (p *mountParser) boolean(field string) (bool, error) {
+	key, v, assigned := strings.Cut(field, "=")
 	if !assigned {
 		return true, nil
 	}
@@ -190,6 +193,7 @@ func (p *mountParser) finish() (containerizer.Mount, error) {
 			return *m, p.errorf("it has no source: name an image")
 		}
 		m.Image, m.Source = &containerizer.ImageSource{Reference: m.Source, ReadOnly: true}, ""
+	default: // parseMount lets no other type through
 	}
 	return *m, err
 }

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // AnonymousVolumes is the annotation that lists, comma separated, the volumes a

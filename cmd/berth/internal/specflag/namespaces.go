@@ -4,9 +4,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // Without mappings of his own, a user of --userns=private gets this range of the

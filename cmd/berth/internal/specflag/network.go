@@ -6,8 +6,9 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // networkFlags describe the container's network and what it is called in it.

@@ -5,10 +5,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/docker/go-units"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // processFlags describe the process.

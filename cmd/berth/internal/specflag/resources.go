@@ -1,13 +1,15 @@
 package specflag
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // ResourceFlags are the flags that limit a container; `berth update` has them
@@ -177,7 +179,7 @@ func (f *ResourceFlags) applyBlockIO(host Host, r *specs.LinuxResources) error {
 		b.Weight, given = &f.blkioWeight, true
 	}
 	for _, v := range f.blkioWeightDevices {
-		major, minor, weight, err := deviceAmount(host, "--blkio-weight-device", v, false)
+		major, minor, weight, err := deviceAmount(host, "--blkio-weight-device", v, parseCount)
 		if err != nil {
 			return err
 		}
@@ -192,16 +194,16 @@ func (f *ResourceFlags) applyBlockIO(host Host, r *specs.LinuxResources) error {
 	for _, t := range []struct {
 		flag   string
 		values []string
-		bytes  bool
+		parse  func(string) (uint64, error)
 		out    *[]specs.LinuxThrottleDevice
 	}{
-		{"--device-read-bps", f.readBps, true, &b.ThrottleReadBpsDevice},
-		{"--device-write-bps", f.writeBps, true, &b.ThrottleWriteBpsDevice},
-		{"--device-read-iops", f.readIOPS, false, &b.ThrottleReadIOPSDevice},
-		{"--device-write-iops", f.writeIOP, false, &b.ThrottleWriteIOPSDevice},
+		{"--device-read-bps", f.readBps, parseRate, &b.ThrottleReadBpsDevice},
+		{"--device-write-bps", f.writeBps, parseRate, &b.ThrottleWriteBpsDevice},
+		{"--device-read-iops", f.readIOPS, parseCount, &b.ThrottleReadIOPSDevice},
+		{"--device-write-iops", f.writeIOP, parseCount, &b.ThrottleWriteIOPSDevice},
 	} {
 		for _, v := range t.values {
-			major, minor, rate, err := deviceAmount(host, t.flag, v, t.bytes)
+			major, minor, rate, err := deviceAmount(host, t.flag, v, t.parse)
 			if err != nil {
 				return err
 			}
@@ -224,24 +226,33 @@ func checkWeight(flag string, w uint64) error {
 	return nil
 }
 
-// deviceAmount parses "DEVICE:NUMBER", the number with a unit of bytes if asked.
-func deviceAmount(host Host, flag, v string, inBytes bool) (major, minor int64, amount uint64, err error) {
+// deviceAmount parses "DEVICE:AMOUNT".
+func deviceAmount(host Host, flag, v string, parse func(string) (uint64, error)) (major, minor int64, amount uint64, err error) {
 	i := strings.LastIndexByte(v, ':')
 	if i <= 0 || v[0] != '/' {
 		return 0, 0, 0, invalidf("%s %q is not DEVICE:NUMBER with the path of a device", flag, v)
 	}
-	device, number := v[:i], v[i+1:]
-	if inBytes {
-		var n bytesValue
-		if err := n.Set(number); err != nil || n < 0 {
-			return 0, 0, 0, invalidf("%s %q: %q is not a size", flag, v, number)
-		}
-		amount = uint64(n)
-	} else if amount, err = strconv.ParseUint(number, 10, 64); err != nil {
-		return 0, 0, 0, invalidf("%s %q: %q is not a number", flag, v, number)
+	if amount, err = parse(v[i+1:]); err != nil {
+		return 0, 0, 0, invalidf("%s %q: %v", flag, v, err)
 	}
-	if major, minor, err = host.DeviceNumber(device); err != nil {
+	if major, minor, err = host.DeviceNumber(v[:i]); err != nil {
 		return 0, 0, 0, invalidf("%s %q: %v", flag, v, err)
 	}
 	return major, minor, amount, nil
+}
+
+func parseCount(s string) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number", s)
+	}
+	return n, nil
+}
+
+func parseRate(s string) (uint64, error) {
+	n, err := parseBytes(s)
+	if err == nil && n < 0 {
+		err = fmt.Errorf("%q is not a size", s)
+	}
+	return uint64(max(n, 0)), err
 }

@@ -4,8 +4,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/berth-dev/berth/containerizer"
 	"github.com/spf13/pflag"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // securityFlags change the container's privilege.

@@ -8,9 +8,10 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/berth-dev/berth/containerizer"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"github.com/berth-dev/berth/containerizer"
 )
 
 // Is says whether f is a terminal.
@@ -18,25 +19,26 @@ func Is(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 
 // Raw puts the terminal into raw mode: keys go to the container untouched.
 // restore brings it back; it may be called several times.
-func Raw(f *os.File) (restore func(), err error) { return raw(f, false) }
+func Raw(f *os.File) (restore func(), err error) { return raw(f, 0) }
 
 // Expect is Raw for the moment before a container runs: its output is shown as it
 // comes already, and the keys that interrupt still interrupt.
-func Expect(f *os.File) (restore func(), err error) { return raw(f, true) }
+func Expect(f *os.File) (restore func(), err error) { return raw(f, unix.ISIG) }
 
-func raw(f *os.File, interruptible bool) (restore func(), err error) {
+// raw keeps the local modes in keep (termios(3)).
+func raw(f *os.File, keep uint32) (restore func(), err error) {
 	fd := int(f.Fd())
 	old, err := term.MakeRaw(fd)
 	if err != nil {
 		return nil, fmt.Errorf("raw mode of the terminal: %w", err)
 	}
 	restore = sync.OnceFunc(func() { _ = term.Restore(fd, old) }) // nothing else can be done
-	if !interruptible {
+	if keep == 0 {
 		return restore, nil
 	}
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err == nil {
-		t.Lflag |= unix.ISIG
+		t.Lflag |= keep
 		err = unix.IoctlSetTermios(fd, unix.TCSETS, t)
 	}
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // pty opens a pseudo-terminal.
-func pty(t *testing.T) (master, slave *os.File) {
+func pty(t *testing.T) *os.File {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -30,12 +30,12 @@ func pty(t *testing.T) (master, slave *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = slave.Close() })
-	return master, slave
+	return slave
 }
 
 func setSize(t *testing.T, f *os.File, columns, rows uint16) {
@@ -55,7 +55,7 @@ func flags(t *testing.T, f *os.File) uint32 {
 }
 
 func TestRawRestores(t *testing.T) {
-	_, slave := pty(t)
+	slave := pty(t)
 	before := flags(t, slave)
 	restore, err := terminal.Raw(slave)
 	if err != nil {
@@ -72,7 +72,7 @@ func TestRawRestores(t *testing.T) {
 }
 
 func TestSizesFollowsTheTerminal(t *testing.T) {
-	_, slave := pty(t)
+	slave := pty(t)
 	setSize(t, slave, 80, 24)
 	ctx, cancel := context.WithCancel(t.Context())
 	sizes := terminal.Sizes(ctx, slave)
