@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,27 +23,13 @@ const pluginTimeout = time.Minute
 // prepareNetworks finds the container's networks and takes its ports, and notes
 // both; nothing is joined yet.
 func (i *Isolator) prepareNetworks(ctx context.Context, c *containerizer.Container) error {
-	n := &c.Spec.Network
-	wanted := n.Networks
-	if len(wanted) == 0 {
-		wanted = []containerizer.NetworkAttachment{{}}
+	wanted, err := i.wanted(&c.Spec.Network)
+	if err != nil {
+		return err
 	}
 	rec := &record{ID: c.ID}
 	lists := make([]*libcni.NetworkConfigList, 0, len(wanted))
-	names := map[string]bool{}
 	for _, w := range wanted {
-		if w.IfName != "" && names[w.IfName] {
-			return fmt.Errorf("two networks want interface %q: %w", w.IfName, containerizer.ErrInvalid)
-		}
-		names[w.IfName] = true
-	}
-	for _, w := range wanted {
-		if w.Name == "" {
-			w.Name = i.opts.DefaultNetwork
-		}
-		if w.IfName == "" {
-			w.IfName = freeIfName(names)
-		}
 		list, err := i.find(ctx, w.Name)
 		if err != nil {
 			return err
@@ -51,13 +38,9 @@ func (i *Isolator) prepareNetworks(ctx context.Context, c *containerizer.Contain
 			return err
 		}
 		lists = append(lists, list)
-		a := newAttachment(list, w)
-		if len(n.DNSServers)+len(n.DNSSearch)+len(n.DNSOptions) > 0 {
-			a.Capabilities["dns"] = map[string][]string{"servers": n.DNSServers, "searches": n.DNSSearch, "options": n.DNSOptions}
-		}
-		rec.Networks = append(rec.Networks, a)
+		rec.Networks = append(rec.Networks, newAttachment(list, w, &c.Spec.Network))
 	}
-	publisher, err := choosePublisher(lists, n.Ports)
+	publisher, err := choosePublisher(lists, c.Spec.Network.Ports)
 	if err != nil {
 		return err
 	}
@@ -75,6 +58,30 @@ func (i *Isolator) prepareNetworks(ctx context.Context, c *containerizer.Contain
 	return i.save(rec)
 }
 
+// wanted are the networks of n with all names filled in.
+func (i *Isolator) wanted(n *containerizer.Network) ([]containerizer.NetworkAttachment, error) {
+	wanted := slices.Clone(n.Networks)
+	if len(wanted) == 0 {
+		wanted = []containerizer.NetworkAttachment{{}}
+	}
+	taken := map[string]bool{}
+	for _, w := range wanted {
+		if w.IfName != "" && taken[w.IfName] {
+			return nil, fmt.Errorf("two networks want interface %q: %w", w.IfName, containerizer.ErrInvalid)
+		}
+		taken[w.IfName] = true
+	}
+	for k := range wanted {
+		if wanted[k].Name == "" {
+			wanted[k].Name = i.opts.DefaultNetwork
+		}
+		if wanted[k].IfName == "" {
+			wanted[k].IfName = freeIfName(taken)
+		}
+	}
+	return wanted, nil
+}
+
 // freeIfName returns the first of eth0, eth1 … that is not taken, and takes it.
 func freeIfName(taken map[string]bool) string {
 	for k := 0; ; k++ {
@@ -87,11 +94,14 @@ func freeIfName(taken map[string]bool) string {
 
 // newAttachment says how w is asked of the plug-ins of list: by capabilities
 // where one takes them, else by arguments as host-local and others read them.
-func newAttachment(list *libcni.NetworkConfigList, w containerizer.NetworkAttachment) attachment {
+func newAttachment(list *libcni.NetworkConfigList, w containerizer.NetworkAttachment, n *containerizer.Network) attachment {
 	a := attachment{Name: list.Name, IfName: w.IfName, Config: list.Bytes, Aliases: w.Aliases, Capabilities: map[string]any{}}
 	a.Args = append(a.Args, [2]string{"IgnoreUnknown", "1"})
 	for k, v := range w.Args {
 		a.Args = append(a.Args, [2]string{k, v})
+	}
+	if len(n.DNSServers)+len(n.DNSSearch)+len(n.DNSOptions) > 0 {
+		a.Capabilities["dns"] = map[string][]string{"servers": n.DNSServers, "searches": n.DNSSearch, "options": n.DNSOptions}
 	}
 	maps.Copy(a.Capabilities, w.Capability)
 	if len(w.IPs) > 0 {

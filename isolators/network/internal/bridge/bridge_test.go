@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -181,6 +182,35 @@ func TestDual(t *testing.T) {
 			t.Errorf("dial %s: %v", address, err)
 		}
 	}
+}
+
+// TestRouterAdvertisements checks that neighbours cannot become routers
+// (CVE-2020-10749).
+func TestRouterAdvertisements(t *testing.T) {
+	h := newHost(t)
+	dual, plain := nettest.New(t), nettest.New(t)
+	h.add(t, h.request(t, "dual", dual))
+	h.config.Subnets = h.config.Subnets[:1]
+	h.add(t, h.request(t, "plain", plain))
+	for _, c := range []struct{ who, got, want string }{
+		{"the bridge accepts", nettest.Run(t, "cat", "/proc/sys/net/ipv6/conf/btest0/accept_ra"), "0\n"},
+		{"a container accepts", readIn(t, dual, "/proc/sys/net/ipv6/conf/eth0/accept_ra"), "0\n"},
+		{"a container without IPv6 has it off", readIn(t, plain, "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"), "1\n"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %q, want %q", c.who, c.got, c.want)
+		}
+	}
+}
+
+func readIn(t *testing.T, ns *nettest.Namespace, path string) string {
+	t.Helper()
+	var b []byte
+	ns.Do(t, func() (err error) {
+		b, err = os.ReadFile(path)
+		return err
+	})
+	return string(b)
 }
 
 // TestFlowFromBefore checks that a client of UDP that was there first reaches the

@@ -7,14 +7,18 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/isolators/network/internal/ipam"
 )
@@ -89,6 +93,9 @@ func configure(ctx context.Context, ns *os.File, ifName string, addrs []netip.Pr
 	if err != nil {
 		return err
 	}
+	if err := hardenIPv6(ns, ifName, addrs); err != nil {
+		return err
+	}
 	for _, p := range addrs {
 		if err := h.AddrAdd(link, netlinkAddr(p)); err != nil {
 			return fmt.Errorf("add address %s: %w", p, err)
@@ -110,6 +117,36 @@ func configure(ctx context.Context, ns *os.File, ifName string, addrs []netip.Pr
 		}
 	}
 	return nil
+}
+
+// hardenIPv6 keeps neighbours on the bridge from becoming the container's router by
+// an advertisement (CVE-2020-10749): none is accepted, and without an address of
+// version 6 the interface does not speak it.
+func hardenIPv6(ns *os.File, ifName string, addrs []netip.Prefix) error {
+	sysctl := "disable_ipv6"
+	value := "1"
+	if slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		sysctl, value = "accept_ra", "0"
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, in the container's namespace
+		err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+		if err == nil {
+			err = writeIPv6Sysctl(ifName, sysctl, value)
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// writeIPv6Sysctl sets a sysctl of an interface, if the kernel has IPv6.
+func writeIPv6Sysctl(ifName, sysctl, value string) error {
+	err := writeSysctl("/proc/sys/net/ipv6/conf/"+ifName+"/"+sysctl, value)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // disconnect removes the cable, if the kernel has not yet. Without a namespace

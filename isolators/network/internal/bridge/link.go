@@ -121,6 +121,9 @@ func makeBridge(c *Config) error {
 			return err
 		}
 	}
+	if err := writeIPv6Sysctl(c.Bridge, "accept_ra", "0"); err != nil { // nor are containers the host's routers
+		return err
+	}
 	return netlink.LinkSetUp(found)
 }
 
