@@ -157,21 +157,25 @@ func (s *session) pump(ctx context.Context, c containerizer.Session) error {
 	if c == nil {
 		return nil
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err = c.Wait()
+	}()
 	select {
-	case err := <-ended:
+	case <-ended:
 		if errors.Is(err, io.ErrClosedPipe) || errors.Is(err, syscall.EPIPE) {
 			return nil // who read our output left; the process goes on
 		}
 		return err
 	case <-s.left:
 		c.Detach()
-		_ = <-ended // of the detaching
+		<-ended
 		return errDetached
 	case <-ctx.Done():
 		c.Detach()
-		_ = <-ended // of the detaching
+		<-ended
 		return ctx.Err()
 	}
 }

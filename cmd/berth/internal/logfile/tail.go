@@ -54,24 +54,20 @@ func backward(f *os.File, err *error) iter.Seq2[[]byte, int64] {
 			return
 		}
 		var rest []byte // of the record whose beginning was not read yet
-		for end, pos := info.Size(), info.Size(); ; {
-			if pos == 0 {
-				if len(rest) > 0 {
-					yield(rest, end)
-				}
+		end := info.Size()
+		for pos := end; pos > 0; {
+			if rest, pos, *err = blockBefore(f, pos, rest); *err != nil {
 				return
 			}
-			var data []byte
-			if data, pos, *err = blockBefore(f, pos, rest); *err != nil {
-				return
-			}
-			for i := lastRecord(data); i > 0; i = lastRecord(data) {
-				if !yield(data[i:], end) {
+			for i := lastRecord(rest); i > 0; i = lastRecord(rest) {
+				if !yield(rest[i:], end) {
 					return
 				}
-				data, end = data[:i], pos+int64(i)
+				rest, end = rest[:i], pos+int64(i)
 			}
-			rest = data
+		}
+		if len(rest) > 0 {
+			yield(rest, end)
 		}
 	}
 }
