@@ -13,7 +13,8 @@ import (
 type Container struct {
 	ID   ContainerID
 	Spec *Spec
-	// Parent is nil for a root.
+	// Parent is nil for a root. Its Ledger shows what the calling isolator acquired for
+	// it, and records nothing.
 	Parent *Container
 	// ImageConfig is the configuration of the container's image; nil without image.
 	ImageConfig *v1.ImageConfig

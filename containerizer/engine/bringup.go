@@ -129,13 +129,12 @@ func (e *Engine) isolate(ctx context.Context, op *operation, h *held, c *contain
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		mine := *c
-		mine.Ledger = ownedLedger{h.ledger, iso.Name()}
+		mine := forIsolator(c, h, iso.Name())
 		var err error
 		if mine.Launch, err = merger.Merged(); err != nil {
 			return nil, err
 		}
-		info, err := iso.Prepare(ctx, &mine)
+		info, err := iso.Prepare(ctx, mine)
 		if err != nil {
 			return nil, fmt.Errorf("isolator %q: %w", iso.Name(), err)
 		}
@@ -155,9 +154,7 @@ func (e *Engine) isolate(ctx context.Context, op *operation, h *held, c *contain
 func (e *Engine) atBarrier(ctx context.Context, op *operation, h *held, c *containerizer.Container, pid int) error {
 	for _, b := range e.barriers {
 		e.step(op, "launch.barrier")
-		mine := *c
-		mine.Ledger = ownedLedger{h.ledger, b.name}
-		if err := b.Isolate(ctx, &mine, pid); err != nil {
+		if err := b.Isolate(ctx, forIsolator(c, h, b.name), pid); err != nil {
 			return fmt.Errorf("isolator %q: %w", b.name, err)
 		}
 	}
@@ -172,9 +169,7 @@ func (e *Engine) reportStatus(ctx context.Context, h *held, l *loaded, c *contai
 		if !is {
 			continue
 		}
-		mine := *c
-		mine.Ledger = ownedLedger{h.ledger, iso.Name()}
-		if err := r.Status(ctx, &mine, &s); err != nil {
+		if err := r.Status(ctx, forIsolator(c, h, iso.Name()), &s); err != nil {
 			e.log.Warn("the status of an isolator is missing", fieldID(l.id), fieldIsolator(iso.Name()), fieldError(err))
 		}
 	}
@@ -192,13 +187,16 @@ func (e *Engine) container(l *loaded) *containerizer.Container {
 }
 
 // forIsolator is c as the isolator called name sees it, with a ledger that
-// records when h is given.
+// records when h is given. The ledgers of the ancestors answer for it, too.
 func forIsolator(c *containerizer.Container, h *held, name string) *containerizer.Container {
 	mine := *c
 	if h != nil {
 		mine.Ledger = ownedLedger{h.ledger, name}
 	} else {
 		mine.Ledger = readerLedger{filepath.Join(c.Dir, ledgerFile), name}
+	}
+	if c.Parent != nil {
+		mine.Parent = forIsolator(c.Parent, nil, name)
 	}
 	return &mine
 }

@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -83,7 +85,7 @@ func (n *node) leftovers(tb testing.TB) []string {
 		filepath.Join(n.state, "containers"), filepath.Join(n.state, "names"), filepath.Join(n.root, "records"),
 	} {
 		found, err := os.ReadDir(d)
-		if err != nil && !os.IsNotExist(err) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			tb.Fatal(err)
 		}
 		for _, f := range found {

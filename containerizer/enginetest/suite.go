@@ -83,8 +83,8 @@ func Run(t *testing.T, cfg Config) {
 			defer cancel()
 			e := &env{T: t, cfg: cfg, ctx: ctx, Engine: cfg.New(t)}
 			goroutines := runtime.NumGoroutine()
+			defer e.clean(goroutines) // also after a Fatal
 			c.run(e)
-			e.clean(goroutines)
 		})
 	}
 }
@@ -120,12 +120,19 @@ func (e *env) clean(goroutines int) {
 			e.Errorf("Status(%s) after Destroy = %v, want ErrNotFound", id, err)
 		}
 	}
-	if e.cfg.Leftovers != nil {
-		if left := e.cfg.Leftovers(e.T); len(left) > 0 {
-			e.Errorf("left on the node: %q", left)
+	deadline := time.Now().Add(5 * time.Second)
+	for e.cfg.Leftovers != nil { // another process may be at the end of a removal
+		left := e.cfg.Leftovers(e.T)
+		if len(left) == 0 {
+			break
 		}
+		if time.Now().After(deadline) {
+			e.Errorf("left on the node: %q", left)
+			break
+		}
+		time.Sleep(time.Millisecond) // polling, with a deadline
 	}
-	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines; {
+	for runtime.NumGoroutine() > goroutines && !e.Failed() {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)
 			e.Errorf("%d goroutines at the begin, %d at the end:\n%s", goroutines, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
