@@ -55,20 +55,21 @@ func waitValid(ctx context.Context, h *netlink.Handle, link netlink.Link, addrs 
 	})
 }
 
-// poll asks until done, for as long as settle; what ask says last is the error.
+// poll asks until done, ever more slowly, for as long as settle; what ask says
+// last is the error.
 func poll(ctx context.Context, ask func() (done bool, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
+	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
 		done, err := ask()
 		if done {
 			return nil
 		}
+		timer := time.NewTimer(pause)
 		select {
-		case <-tick.C:
+		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
 			return fmt.Errorf("%w: %w: %w", err, ctx.Err(), containerizer.ErrUnavailable)
 		}
 	}
