@@ -23,21 +23,24 @@ import (
 // checker collects findings.
 type checker struct {
 	p        *Provisioner
-	repair   bool
 	findings []string
 	// What is broken, and goes with repair.
 	layers map[string]bool
 	blobs  map[digest.Digest]bool
 	files  map[string]bool
 	images map[digest.Digest]bool
-	lost   map[digest.Digest]bool // layers' blobs that are not kept
 }
 
 // Check verifies the whole store: records, digests of all blobs, and the files of
 // all layers against their blobs, which it unpacks again. With repair it removes
 // what is broken, so that the next pull fetches it anew.
-func (p *Provisioner) Check(ctx context.Context, repair bool) ([]string, error) {
-	lock, err := p.lockForCheck(ctx, repair)
+func (p *Provisioner) Check(ctx context.Context, repair bool) ([]string, error) { //nolint:revive // the contract has the flag
+	// Others are kept from removing anything, and with repair from using it.
+	take := p.store.Use
+	if repair {
+		take = p.store.Collect
+	}
+	lock, err := take(ctx)
 	if errors.Is(err, errNotExist) {
 		return nil, nil
 	}
@@ -46,8 +49,8 @@ func (p *Provisioner) Check(ctx context.Context, repair bool) ([]string, error) 
 	}
 	defer lock.Release()
 	c := &checker{
-		p: p, repair: repair, layers: map[string]bool{}, blobs: map[digest.Digest]bool{}, files: map[string]bool{},
-		images: map[digest.Digest]bool{}, lost: map[digest.Digest]bool{},
+		p: p, layers: map[string]bool{}, blobs: map[digest.Digest]bool{}, files: map[string]bool{},
+		images: map[digest.Digest]bool{},
 	}
 	if err := c.run(ctx); err != nil {
 		return c.findings, err
@@ -56,14 +59,6 @@ func (p *Provisioner) Check(ctx context.Context, repair bool) ([]string, error) 
 		return c.findings, nil
 	}
 	return c.findings, c.remove(ctx)
-}
-
-// lockForCheck keeps others from removing, or with repair from anything.
-func (p *Provisioner) lockForCheck(ctx context.Context, repair bool) (*store.Lock, error) {
-	if repair {
-		return p.store.Collect(ctx)
-	}
-	return p.store.Use(ctx)
 }
 
 func (c *checker) found(format string, args ...any) {
@@ -94,25 +89,35 @@ func (c *checker) run(ctx context.Context) error {
 	if err := c.checkLayers(ctx); err != nil {
 		return err
 	}
+	there := map[digest.Digest]bool{}
 	for _, i := range images {
 		c.checkImage(i)
+		there[i.Manifest.Digest] = !c.images[i.Manifest.Digest]
 	}
+	c.checkRefs(refs, there)
+	c.checkUses(uses)
+	return nil
+}
+
+func (c *checker) checkRefs(refs []*store.Ref, there map[digest.Digest]bool) {
 	for _, r := range refs {
 		for _, i := range r.Images {
-			if c.images[i.Manifest] || !slices.ContainsFunc(images, func(x *store.Image) bool { return x.Manifest.Digest == i.Manifest }) {
+			if !there[i.Manifest] {
 				c.found("name %q stands for image %s, which is broken or not there", r.Name, i.Manifest)
 				c.files[c.p.store.RefFile(r.Name)] = true
 			}
 		}
 	}
+}
+
+func (c *checker) checkUses(uses []*store.Use) {
 	for _, u := range uses {
 		for _, name := range u.Stack {
-			if _, err := c.p.store.Layer(name); err != nil || c.layers[name] {
+			if c.layers[name] || !c.p.store.HasLayer(name) {
 				c.found("container %q uses layer %q, which is broken or not there; remove the container", u.ID, name)
 			}
 		}
 	}
-	return nil
 }
 
 func (c *checker) records(broken map[string]error) {
@@ -174,7 +179,10 @@ func (c *checker) checkLayers(ctx context.Context) error {
 	for _, name := range names {
 		l, err := c.p.store.Layer(name)
 		if err == nil {
-			err = c.p.verifyLayer(ctx, lease, l, c.blobs[l.Blob])
+			err = c.p.verifyDir(l)
+		}
+		if err == nil && l.Blob != "" && !c.blobs[l.Blob] && c.p.store.HasBlob(l.Blob, 0) && len(c.p.o.UnpackCommand) > 0 {
+			err = c.p.verifyFiles(ctx, lease, l)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -190,10 +198,9 @@ func (c *checker) checkLayers(ctx context.Context) error {
 	return nil
 }
 
-// verifyLayer unpacks a layer's blob again and compares the files. Without the
-// blob, and for what was made for a stack, only the directory's being there can
-// be verified.
-func (p *Provisioner) verifyLayer(ctx context.Context, lease *store.Lease, l *store.Layer, badBlob bool) error {
+// verifyDir is all that can be verified of a layer without its blob, and of what
+// was made for a stack.
+func (p *Provisioner) verifyDir(l *store.Layer) error {
 	path := p.store.LayerPath(l.Name)
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -202,9 +209,11 @@ func (p *Provisioner) verifyLayer(ctx context.Context, lease *store.Lease, l *st
 	if !info.IsDir() {
 		return fmt.Errorf("%q is not a directory: %w", path, containerizer.ErrDataCorrupt)
 	}
-	if l.Blob == "" || badBlob || !p.store.HasBlob(l.Blob, 0) || len(p.o.UnpackCommand) == 0 {
-		return nil
-	}
+	return nil
+}
+
+// verifyFiles unpacks a layer's blob again and compares the files.
+func (p *Provisioner) verifyFiles(ctx context.Context, lease *store.Lease, l *store.Layer) error {
 	stage, err := lease.Stage()
 	if err != nil {
 		return err
@@ -227,7 +236,7 @@ func (p *Provisioner) verifyLayer(ctx context.Context, lease *store.Lease, l *st
 	if store.LayerName(res.DiffID) != l.Name {
 		return fmt.Errorf("its blob %s has the diffID %s: %w", l.Blob, res.DiffID, containerizer.ErrDataCorrupt)
 	}
-	return stack.Compare(path, filepath.Join(stage, "fs"))
+	return stack.Compare(p.store.LayerPath(l.Name), filepath.Join(stage, "fs"))
 }
 
 // checkImage verifies that all an image needs is there.

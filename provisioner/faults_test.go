@@ -260,7 +260,7 @@ func TestKill(t *testing.T) {
 	}
 	for n := range rounds {
 		root := filepath.Join(t.TempDir(), "store")
-		cmd := exec.Command(os.Args[0], "-test.run=^TestPullForKill$", "-test.v")
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPullForKill$", "-test.v")
 		cmd.Env = append(os.Environ(), killedEnv+"="+root, "GORACE=atexit_sleep_ms=0")
 		out, err := cmd.StdoutPipe()
 		if err != nil {

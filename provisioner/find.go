@@ -83,7 +83,7 @@ func (p *Provisioner) hold(ctx context.Context, source containerizer.ImageSource
 	if err != nil {
 		return nil, err
 	}
-	i, err := p.lookup(name, want, source.Platform != "")
+	i, err := p.lookup(name, want, source.Platform)
 	if errors.Is(err, containerizer.ErrNotFound) && imageID(source.Reference) {
 		if byID, iderr := p.byID(source.Reference); iderr == nil {
 			return &found{name: string(byID.Manifest.Digest), image: byID, lock: lock}, nil
@@ -97,8 +97,9 @@ func (p *Provisioner) hold(ctx context.Context, source containerizer.ImageSource
 	return &found{name: name, image: i, lock: lock}, nil
 }
 
-// lookup finds the image of a name for a platform.
-func (p *Provisioner) lookup(name string, want v1.Platform, explicit bool) (*store.Image, error) {
+// lookup finds the image of a name for the platform want. If none was asked for,
+// the only one that there is will do.
+func (p *Provisioner) lookup(name string, want v1.Platform, asked string) (*store.Image, error) {
 	if name == "" {
 		return nil, containerizer.ErrNotFound
 	}
@@ -106,24 +107,23 @@ func (p *Provisioner) lookup(name string, want v1.Platform, explicit bool) (*sto
 	if err != nil {
 		return nil, err
 	}
-	m, err := choose(ref, want, explicit)
+	m, err := choose(ref, want)
+	if err != nil && len(ref.Images) == 1 && asked == "" {
+		m, err = ref.Images[0].Manifest, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	return p.store.Image(m)
 }
 
-// choose finds the manifest of a name for a platform: that of the same question
-// asked before, or the only one when nothing was asked for in particular.
-func choose(ref *store.Ref, want v1.Platform, explicit bool) (digest.Digest, error) {
+// choose finds the manifest of a name for a platform that was asked for before.
+func choose(ref *store.Ref, want v1.Platform) (digest.Digest, error) {
 	key := manifest.String(want)
 	for _, i := range ref.Images {
 		if i.Platform == key {
 			return i.Manifest, nil
 		}
-	}
-	if len(ref.Images) == 1 && !explicit {
-		return ref.Images[0].Manifest, nil
 	}
 	return "", fmt.Errorf("image %q is not there for %s: %w", ref.Name, key, containerizer.ErrNotFound)
 }

@@ -210,13 +210,13 @@ func mountRootfs(t *testing.T, r *containerizer.Rootfs) string {
 	if err != nil {
 		t.Fatalf("fsopen: %v", err)
 	}
-	defer unix.Close(fs)
+	defer func() { _ = unix.Close(fs) }()
 	short := func(path string) string {
 		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			t.Fatalf("open %q: %v", path, err)
 		}
-		t.Cleanup(func() { unix.Close(fd) })
+		t.Cleanup(func() { _ = unix.Close(fd) })
 		return fmt.Sprintf("/proc/self/fd/%d", fd)
 	}
 	var lower []string
@@ -247,7 +247,7 @@ func mountRootfs(t *testing.T, r *containerizer.Rootfs) string {
 	if err != nil {
 		t.Fatalf("fsmount: %v", err)
 	}
-	t.Cleanup(func() { unix.Close(mnt) })
+	t.Cleanup(func() { _ = unix.Close(mnt) })
 	return fmt.Sprintf("/proc/self/fd/%d/.", mnt)
 }
 

@@ -148,7 +148,7 @@ func (p *Provisioner) Inspect(_ context.Context, nameOrDigest string) (*containe
 func (p *Provisioner) local(nameOrDigest string) (i *store.Image, name string, err error) {
 	name, _, err = p.fetcher.Name(nameOrDigest)
 	if err == nil {
-		if i, err = p.lookup(name, manifest.Host(), false); err == nil {
+		if i, err = p.lookup(name, manifest.Host(), ""); err == nil {
 			return i, name, nil
 		}
 		if ref, rerr := p.store.Ref(name); rerr == nil && len(ref.Images) > 0 {
@@ -204,6 +204,23 @@ func storeError(image string, err error) error {
 	return err
 }
 
+// held are the layer directories and blobs of images that containers use.
+func (s *snapshot) held(used map[digest.Digest][]string) (layers map[string]bool, blobs map[digest.Digest]bool) {
+	layers, blobs = map[string]bool{}, map[digest.Digest]bool{}
+	for _, i := range s.images {
+		if len(used[i.Manifest.Digest]) == 0 {
+			continue
+		}
+		for _, n := range i.Stack {
+			layers[n] = true
+		}
+		for _, d := range i.BlobDigests() {
+			blobs[d] = true
+		}
+	}
+	return layers, blobs
+}
+
 // Usage tells what the store takes on disk.
 func (p *Provisioner) Usage(context.Context) (*containerizer.StoreUsage, error) {
 	s, err := p.snapshot()
@@ -219,19 +236,7 @@ func (p *Provisioner) Usage(context.Context) (*containerizer.StoreUsage, error) 
 	if err != nil {
 		return nil, err
 	}
-	inUse := map[string]bool{}
-	blobs := map[digest.Digest]bool{}
-	for _, i := range s.images {
-		if len(used[i.Manifest.Digest]) == 0 {
-			continue
-		}
-		for _, n := range i.Stack {
-			inUse[n] = true
-		}
-		for _, d := range i.BlobDigests() {
-			blobs[d] = true
-		}
-	}
+	inUse, blobs := s.held(used)
 	for _, n := range names {
 		l, err := p.store.Layer(n)
 		if err != nil {

@@ -177,32 +177,37 @@ func TestIndex(t *testing.T) {
 
 func TestCheckAndRepair(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, root string){
-		"a file's content": func(t *testing.T, root string) { overwrite(t, root, "layers/*/fs/a") },
+		"a file's content": func(t *testing.T, root string) { t.Helper(); overwrite(t, root, "layers/*/fs/a") },
 		"a file too many": func(t *testing.T, root string) {
+			t.Helper()
 			dir := one(t, root, "layers/*/fs")
 			if err := os.WriteFile(filepath.Join(dir, "evil"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"a file's mode": func(t *testing.T, root string) {
+			t.Helper()
 			if err := os.Chmod(one(t, root, "layers/*/fs/a"), 0o4755); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"a file missing": func(t *testing.T, root string) {
+			t.Helper()
 			if err := os.Remove(one(t, root, "layers/*/fs/a")); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"a layer missing": func(t *testing.T, root string) {
+			t.Helper()
 			if err := os.RemoveAll(one(t, root, "layers/*")); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"a layer's record": func(t *testing.T, root string) { overwrite(t, root, "layers/*/meta.json") },
-		"an image record":  func(t *testing.T, root string) { overwrite(t, root, "images/*.json") },
-		"a name's record":  func(t *testing.T, root string) { overwrite(t, root, "refs/*.json") },
+		"a layer's record": func(t *testing.T, root string) { t.Helper(); overwrite(t, root, "layers/*/meta.json") },
+		"an image record":  func(t *testing.T, root string) { t.Helper(); overwrite(t, root, "images/*.json") },
+		"a name's record":  func(t *testing.T, root string) { t.Helper(); overwrite(t, root, "refs/*.json") },
 		"all blobs": func(t *testing.T, root string) {
+			t.Helper()
 			files, _ := filepath.Glob(filepath.Join(root, "oci/blobs/sha256/*"))
 			for _, f := range files {
 				if err := os.WriteFile(f, []byte("broken"), 0o600); err != nil {

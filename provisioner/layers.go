@@ -187,21 +187,30 @@ type verifier struct {
 
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
-	if n > 0 {
-		_, _ = v.hash.Write(p[:n]) // never fails (hash.Hash)
-		if v.keep != nil {
-			if _, err := v.keep.Write(p[:n]); err != nil {
-				return 0, fmt.Errorf("keep the blob: %w", class(err))
-			}
-		}
-		v.n += int64(n)
-		if v.d.Size > 0 && v.n > v.d.Size {
-			return 0, fmt.Errorf("more than the %d bytes of the manifest came: %w", v.d.Size, containerizer.ErrDataCorrupt)
-		}
-		v.progress.bytes(v.d, v.n)
-	}
 	v.ended = errors.Is(err, io.EOF)
+	if n == 0 {
+		return 0, err
+	}
+	if err := v.take(p[:n]); err != nil {
+		return 0, err
+	}
 	return n, err
+}
+
+// take accounts for the next bytes of the blob.
+func (v *verifier) take(p []byte) error {
+	_, _ = v.hash.Write(p) // never fails (hash.Hash)
+	if v.keep != nil {
+		if _, err := v.keep.Write(p); err != nil {
+			return fmt.Errorf("keep the blob: %w", class(err))
+		}
+	}
+	v.n += int64(len(p))
+	if v.d.Size > 0 && v.n > v.d.Size {
+		return fmt.Errorf("more than the %d bytes of the manifest came: %w", v.d.Size, containerizer.ErrDataCorrupt)
+	}
+	v.progress.bytes(v.d, v.n)
+	return nil
 }
 
 // finish checks that exactly the blob came.

@@ -79,7 +79,7 @@ func (p *Provisioner) unchanged(names []string, target v1.Descriptor, want v1.Pl
 		if err != nil || ref.Target.Digest != target.Digest {
 			return nil
 		}
-		m, err := choose(ref, want, true)
+		m, err := choose(ref, want)
 		if err != nil {
 			return nil
 		}

@@ -16,7 +16,7 @@ import (
 // Remove removes a name, and the image once it has none. By digest it removes the
 // image with all its names. Layers that nothing needs any more are given up;
 // their files are deleted by a later Sweep.
-func (p *Provisioner) Remove(ctx context.Context, nameOrDigest string, force bool) (*containerizer.PruneReport, error) {
+func (p *Provisioner) Remove(ctx context.Context, nameOrDigest string, force bool) (*containerizer.PruneReport, error) { //nolint:revive // the contract has the flag
 	lock, err := p.store.Collect(ctx)
 	if err != nil {
 		return nil, storeError(nameOrDigest, err)

@@ -106,7 +106,7 @@ func content(t *testing.T, o containerizer.ImageOrigin, d v1.Descriptor) string 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	b, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)

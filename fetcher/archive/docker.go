@@ -53,7 +53,7 @@ func readDockerIndex(t *tarFiles) ([]dockerImage, error) {
 	if !t.has(dockerIndex) {
 		return nil, fmt.Errorf("it is not an archive of \"docker save\" (it has no file %q): %w", dockerIndex, containerizer.ErrInvalid)
 	}
-	raw, err := readAll(t, dockerIndex, maxDocument)
+	raw, err := readAll(t, dockerIndex)
 	if err != nil {
 		return nil, err
 	}
@@ -153,10 +153,12 @@ func (d *docker) describe(ctx context.Context, name string) (v1.Descriptor, erro
 	return out, nil
 }
 
+// Resolve returns the manifest that was made.
 func (d *docker) Resolve(context.Context) (v1.Descriptor, []byte, error) {
 	return d.manifest, d.raw, nil
 }
 
+// Open returns the manifest or a member.
 func (d *docker) Open(_ context.Context, want v1.Descriptor) (io.ReadCloser, error) {
 	if want.Digest == d.manifest.Digest {
 		return io.NopCloser(bytes.NewReader(d.raw)), nil
@@ -169,6 +171,7 @@ func (d *docker) Open(_ context.Context, want v1.Descriptor) (io.ReadCloser, err
 	return r, err
 }
 
+// Close closes the archive.
 func (d *docker) Close() error { return d.files.Close() }
 
 // dockerContents lists the images for loading.

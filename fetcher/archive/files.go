@@ -76,6 +76,7 @@ func (d *dirFiles) open(name string) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
+// Close closes the directory.
 func (d *dirFiles) Close() error { return d.root.Close() }
 
 // span is a member of a tar archive, or the name of another one.
@@ -240,17 +241,18 @@ func (t *tarFiles) has(name string) bool {
 	return ok
 }
 
+// Close closes the archive.
 func (t *tarFiles) Close() error { return t.f.Close() }
 
-// readAll reads a small file.
-func readAll(f files, name string, limit int64) ([]byte, error) {
+// readAll reads a document.
+func readAll(f files, name string) ([]byte, error) {
 	r, size, err := f.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = r.Close() }()
-	if size > limit {
-		return nil, fmt.Errorf("%q has %d bytes, at most %d are possible: %w", name, size, limit, containerizer.ErrInvalid)
+	if size > maxDocument {
+		return nil, fmt.Errorf("%q has %d bytes, at most %d are possible: %w", name, size, maxDocument, containerizer.ErrInvalid)
 	}
 	b, err := io.ReadAll(r)
 	if err != nil {

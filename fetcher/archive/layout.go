@@ -27,7 +27,7 @@ type layout struct {
 
 // readIndex checks that f is a layout and reads its index.
 func readIndex(f files) ([]v1.Descriptor, error) {
-	raw, err := readAll(f, v1.ImageLayoutFile, maxDocument)
+	raw, err := readAll(f, v1.ImageLayoutFile)
 	if errors.Is(err, containerizer.ErrNotFound) {
 		return nil, fmt.Errorf("it is not an OCI image layout (it has no file %q): %w", v1.ImageLayoutFile, containerizer.ErrInvalid)
 	}
@@ -38,7 +38,7 @@ func readIndex(f files) ([]v1.Descriptor, error) {
 	if err := json.Unmarshal(raw, &l); err != nil || !strings.HasPrefix(l.Version, "1.") {
 		return nil, fmt.Errorf("%q does not name version 1 of the image layout: %w", v1.ImageLayoutFile, containerizer.ErrUnsupported)
 	}
-	raw, err = readAll(f, v1.ImageIndexFile, maxDocument)
+	raw, err = readAll(f, v1.ImageIndexFile)
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +85,9 @@ func sameName(a, b string) bool {
 	return erra == nil && errb == nil && ra == rb
 }
 
+// Resolve returns the manifest or index chosen.
 func (l *layout) Resolve(context.Context) (v1.Descriptor, []byte, error) {
-	raw, err := readAll(l.files, blobPath(l.d), maxDocument)
+	raw, err := readAll(l.files, blobPath(l.d))
 	if err != nil {
 		return v1.Descriptor{}, nil, err
 	}
@@ -102,11 +103,13 @@ func blobPath(d v1.Descriptor) string {
 	return "blobs/" + algorithm + "/" + hex
 }
 
+// Open returns a blob.
 func (l *layout) Open(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	r, _, err := l.files.open(blobPath(d))
 	return r, err
 }
 
+// Close closes the layout.
 func (l *layout) Close() error { return l.files.Close() }
 
 // layoutContents lists the images of a layout for loading.

@@ -153,6 +153,7 @@ func (b *blob) reconnect() error {
 	return b.origin.client.retry(b.ctx, b.connect)
 }
 
+// Close ends the download.
 func (b *blob) Close() error {
 	b.disconnect()
 	return nil

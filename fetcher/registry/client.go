@@ -113,6 +113,7 @@ type guard struct {
 	insecure []string
 }
 
+// RoundTrip passes on what is allowed.
 func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !g.plain(r.URL.Host) {
 		return nil, fmt.Errorf("plain HTTP to %q is not allowed (it would have to be listed as an insecure registry): %w", r.URL.Host, containerizer.ErrPermission)

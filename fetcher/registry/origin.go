@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,13 +22,9 @@ const maxManifest = 8 << 20
 
 // accept are the media types of manifests. Schema 1 is among them so that a
 // registry that has nothing else says so by its answer, not by a 404.
-var accept = strings.Join([]string{
-	v1.MediaTypeImageIndex,
-	v1.MediaTypeImageManifest,
-	"application/vnd.docker.distribution.manifest.list.v2+json",
-	"application/vnd.docker.distribution.manifest.v2+json",
-	"application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.1",
-}, ", ")
+const accept = v1.MediaTypeImageIndex + ", " + v1.MediaTypeImageManifest +
+	", application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json" +
+	", application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.1"
 
 var _ containerizer.ImageOrigin = (*Origin)(nil)
 
@@ -96,9 +93,7 @@ func (o *Origin) get(ctx context.Context, what, path string, header http.Header)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", what, err, containerizer.ErrInvalid)
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("User-Agent", o.client.o.UserAgent)
 	resp, err := o.http.Do(req)
 	if err != nil {

@@ -69,8 +69,8 @@ func (d *double) with(f func(w http.ResponseWriter, r *http.Request, next http.H
 	d.tamper = f
 }
 
-// push puts an image with one layer of size bytes there.
-func (d *double) push(t *testing.T, repo string, size int) (ref reference.Reference, layer v1.Descriptor, content []byte) {
+// push puts the image org/app:1 there, with one layer of size bytes.
+func (d *double) push(t *testing.T, size int) (ref reference.Reference, layer v1.Descriptor, content []byte) {
 	t.Helper()
 	content = make([]byte, size)
 	r := rand.New(rand.NewSource(1)) //nolint:gosec // test content
@@ -80,7 +80,7 @@ func (d *double) push(t *testing.T, repo string, size int) (ref reference.Refere
 	if err != nil {
 		t.Fatal(err)
 	}
-	tag, err := name.NewTag(d.host() + "/" + repo + ":1")
+	tag, err := name.NewTag(d.host() + "/org/app:1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func (d *double) push(t *testing.T, repo string, size int) (ref reference.Refere
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err = reference.Parse(d.host() + "/" + repo + ":1")
+	ref, err = reference.Parse(d.host() + "/org/app:1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,13 +121,13 @@ func read(ctx context.Context, o *registry.Origin, d v1.Descriptor) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	return io.ReadAll(r)
 }
 
 func TestResolveAndOpen(t *testing.T) {
 	d := newDouble(t)
-	ref, layer, content := d.push(t, "org/app", 1<<20)
+	ref, layer, content := d.push(t, 1<<20)
 	o := connect(t, client(registry.Options{}), ref)
 	desc, raw, err := o.Resolve(t.Context())
 	if err != nil {
@@ -186,7 +186,7 @@ func TestBrokenConnections(t *testing.T) {
 	const size = 3 << 20
 	t.Run("ranges carry on", func(t *testing.T) {
 		d := newDouble(t)
-		ref, layer, content := d.push(t, "org/app", size)
+		ref, layer, content := d.push(t, size)
 		d.with(cutAfter(700<<10, true))
 		got, err := read(t.Context(), connect(t, client(registry.Options{}), ref), layer)
 		if err != nil || !bytes.Equal(got, content) {
@@ -204,7 +204,7 @@ func TestBrokenConnections(t *testing.T) {
 	})
 	t.Run("ranges ignored near the start", func(t *testing.T) {
 		d := newDouble(t)
-		ref, layer, content := d.push(t, "org/app", size)
+		ref, layer, content := d.push(t, size)
 		var calls atomic.Int32
 		d.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if strings.Contains(r.URL.Path, "/blobs/") && calls.Add(1) > 1 {
@@ -220,7 +220,7 @@ func TestBrokenConnections(t *testing.T) {
 	})
 	t.Run("no progress", func(t *testing.T) {
 		d := newDouble(t)
-		ref, layer, _ := d.push(t, "org/app", size)
+		ref, layer, _ := d.push(t, size)
 		d.with(cutAfter(0, true))
 		_, err := read(t.Context(), connect(t, client(registry.Options{}), ref), layer)
 		if !errors.Is(err, containerizer.ErrUnavailable) {
@@ -229,7 +229,7 @@ func TestBrokenConnections(t *testing.T) {
 	})
 	t.Run("stall", func(t *testing.T) {
 		d := newDouble(t)
-		ref, layer, content := d.push(t, "org/app", size)
+		ref, layer, content := d.push(t, size)
 		var calls atomic.Int32
 		d.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if strings.Contains(r.URL.Path, "/blobs/") && calls.Add(1) == 1 {
@@ -248,7 +248,7 @@ func TestBrokenConnections(t *testing.T) {
 	})
 	t.Run("wrong range", func(t *testing.T) {
 		d := newDouble(t)
-		ref, layer, _ := d.push(t, "org/app", size)
+		ref, layer, _ := d.push(t, size)
 		d.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if r.Header.Get("Range") != "" {
 				w.Header().Set("Content-Range", "bytes 0-9/10")
@@ -263,7 +263,7 @@ func TestBrokenConnections(t *testing.T) {
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		d := newDouble(t)
-		ref, layer, _ := d.push(t, "org/app", size)
+		ref, layer, _ := d.push(t, size)
 		o := connect(t, client(registry.Options{}), ref)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -283,13 +283,13 @@ func TestStatus(t *testing.T) {
 	} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			d := newDouble(t)
-			ref, _, _ := d.push(t, "org/app", 10)
+			ref, _, _ := d.push(t, 10)
 			var calls atomic.Int32
 			d.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 				if strings.Contains(r.URL.Path, "/manifests/") {
 					calls.Add(1)
 					w.WriteHeader(status)
-					fmt.Fprint(w, `{"errors":[{"code":"SOME_CODE","message":"some words"}]}`)
+					_, _ = fmt.Fprint(w, `{"errors":[{"code":"SOME_CODE","message":"some words"}]}`)
 					return
 				}
 				next.ServeHTTP(w, r)
@@ -306,7 +306,7 @@ func TestStatus(t *testing.T) {
 	}
 	t.Run("recovers", func(t *testing.T) {
 		d := newDouble(t)
-		ref, _, _ := d.push(t, "org/app", 10)
+		ref, _, _ := d.push(t, 10)
 		var calls atomic.Int32
 		d.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if strings.Contains(r.URL.Path, "/manifests/") && calls.Add(1) <= 2 {
@@ -321,7 +321,7 @@ func TestStatus(t *testing.T) {
 	})
 	t.Run("huge manifest", func(t *testing.T) {
 		d := newDouble(t)
-		ref, _, _ := d.push(t, "org/app", 10)
+		ref, _, _ := d.push(t, 10)
 		d.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if strings.Contains(r.URL.Path, "/manifests/") {
 				_, _ = w.Write(make([]byte, 9<<20))
@@ -344,7 +344,7 @@ func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 // TestTokens has the token exchange, with a token that expires in the middle.
 func TestTokens(t *testing.T) {
 	d := newDouble(t)
-	ref, layer, content := d.push(t, "org/app", 1000)
+	ref, layer, content := d.push(t, 1000)
 	var issued atomic.Int32
 	d.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.URL.Path == "/token" {
@@ -352,7 +352,7 @@ func TestTokens(t *testing.T) {
 				w.WriteHeader(http.StatusUnauthorized)
 				return
 			}
-			fmt.Fprintf(w, `{"token":"t%d"}`, issued.Add(1))
+			_, _ = fmt.Fprintf(w, `{"token":"t%d"}`, issued.Add(1))
 			return
 		}
 		if r.Header.Get("Authorization") != fmt.Sprintf("Bearer t%d", issued.Load()) {
@@ -383,11 +383,11 @@ func TestRedirects(t *testing.T) {
 		if r.Header.Get("Authorization") != "" {
 			leaked.Store(true)
 		}
-		fmt.Fprint(w, "content")
+		_, _ = fmt.Fprint(w, "content")
 	}))
 	defer elsewhere.Close()
 	d := newDouble(t)
-	ref, _, _ := d.push(t, "org/app", 10)
+	ref, _, _ := d.push(t, 10)
 	layer := v1.Descriptor{Digest: digest.FromString("content"), Size: 7}
 	target := strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1) + "/x"
 	d.with(func(w http.ResponseWriter, r *http.Request, next http.Handler) {

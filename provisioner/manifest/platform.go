@@ -53,15 +53,18 @@ func Host() v1.Platform {
 // amd64Level is the micro-architecture level of the x86-64 psABI.
 func amd64Level() int {
 	x := cpu.X86
+	v2 := x.HasCX16 && x.HasPOPCNT && x.HasSSE3 && x.HasSSE41 && x.HasSSE42 && x.HasSSSE3
+	v3 := v2 && x.HasAVX && x.HasAVX2 && x.HasBMI1 && x.HasBMI2 && x.HasFMA && x.HasOSXSAVE
+	v4 := v3 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512CD && x.HasAVX512DQ && x.HasAVX512VL
 	switch {
-	case !(x.HasCX16 && x.HasPOPCNT && x.HasSSE3 && x.HasSSE41 && x.HasSSE42 && x.HasSSSE3):
-		return 1
-	case !(x.HasAVX && x.HasAVX2 && x.HasBMI1 && x.HasBMI2 && x.HasFMA && x.HasOSXSAVE):
-		return 2
-	case !(x.HasAVX512F && x.HasAVX512BW && x.HasAVX512CD && x.HasAVX512DQ && x.HasAVX512VL):
+	case v4:
+		return 4
+	case v3:
 		return 3
+	case v2:
+		return 2
 	}
-	return 4
+	return 1
 }
 
 // normalize brings the names that tools use into Go's, with explicit variants.

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -94,13 +95,18 @@ func compareNodes(a, b int, name, path string) error {
 		if s != t {
 			return differs("%q leads to %q, not to %q", path, s, t)
 		}
-	case unix.S_IFDIR, unix.S_IFREG:
-		return compareOpen(a, b, name, path, dir)
+	case unix.S_IFDIR:
+		return compareOpen(a, b, name, path, func(x, y *os.File) error { return compareDirs(int(x.Fd()), int(y.Fd()), path+"/") })
+	case unix.S_IFREG:
+		return compareOpen(a, b, name, path, func(x, y *os.File) error {
+			return errors.Join(compareXattrs(int(x.Fd()), int(y.Fd()), path), compareContent(x, y, path))
+		})
 	}
 	return nil
 }
 
-func compareOpen(a, b int, name, path string, dir bool) error {
+// compareOpen opens the two files for compare.
+func compareOpen(a, b int, name, path string, compare func(x, y *os.File) error) error {
 	x, err := unix.Openat(a, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("open %q: %w", path, err)
@@ -113,13 +119,7 @@ func compareOpen(a, b int, name, path string, dir bool) error {
 	}
 	fy := os.NewFile(uintptr(y), path)
 	defer func() { _ = fy.Close() }()
-	if dir {
-		return compareDirs(x, y, path+"/")
-	}
-	if err := compareXattrs(x, y, path); err != nil {
-		return err
-	}
-	return compareContent(fx, fy, path)
+	return compare(fx, fy)
 }
 
 func compareXattrs(a, b int, path string) error {
@@ -170,5 +170,5 @@ func compareContent(x, y io.Reader, path string) error {
 }
 
 func end(err error) bool {
-	return err == io.EOF || err == io.ErrUnexpectedEOF //nolint:errorlint // ReadFull's own
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -57,28 +57,30 @@ func (c *copier) file(dir int, name string, n *node) error {
 		if target, err = readlink(n); err == nil {
 			err = unix.Symlinkat(target, dir, name)
 		}
-	default:
-		if err = unix.Mknodat(dir, name, n.st.Mode&unix.S_IFMT|0o600, int(n.st.Rdev)); err == nil {
-			err = unix.Fchmodat(dir, name, n.st.Mode&0o7777, 0)
+		if err == nil {
+			err = unix.Fchownat(dir, name, int(n.st.Uid), int(n.st.Gid), unix.AT_SYMLINK_NOFOLLOW)
 		}
+	default:
+		err = special(dir, name, &n.st)
 	}
 	if err != nil {
 		return err
-	}
-	if n.st.Mode&unix.S_IFMT != unix.S_IFREG { // a regular file has all by its descriptor
-		if err := unix.Fchownat(dir, name, int(n.st.Uid), int(n.st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return err
-		}
-		if n.st.Mode&unix.S_IFMT != unix.S_IFLNK {
-			if err := unix.Fchmodat(dir, name, n.st.Mode&0o7777, 0); err != nil {
-				return err
-			}
-		}
 	}
 	if err := setTimes(dir, name, &n.st); err != nil {
 		return err
 	}
 	return c.remember(dir, name, n)
+}
+
+// special makes a FIFO or device.
+func special(dir int, name string, st *unix.Stat_t) error {
+	if err := unix.Mknodat(dir, name, st.Mode&unix.S_IFMT|0o600, int(st.Rdev)); err != nil {
+		return err
+	}
+	if err := unix.Fchownat(dir, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	return unix.Fchmodat(dir, name, st.Mode&0o7777, 0)
 }
 
 func (c *copier) remember(dir int, name string, n *node) error {
@@ -119,16 +121,16 @@ func (c *copier) regular(dir int, name string, n *node) error {
 func copySparse(dst, src *os.File, size int64) error {
 	for off := int64(0); off < size; {
 		start, err := unix.Seek(int(src.Fd()), off, unix.SEEK_DATA)
-		if err == unix.ENXIO { //nolint:errorlint // a bare errno: no more data
+		if err == unix.ENXIO { // no more data
 			break
 		}
 		end := size
-		switch {
-		case err == nil:
+		switch err {
+		case nil:
 			if end, err = unix.Seek(int(src.Fd()), start, unix.SEEK_HOLE); err != nil {
 				return err
 			}
-		case err == unix.EINVAL: //nolint:errorlint // the file system knows no holes
+		case unix.EINVAL: // the file system knows no holes
 			start = off
 		default:
 			return err
@@ -175,7 +177,7 @@ func copyXattrs(to, from int) error {
 		if err != nil {
 			return err
 		}
-		if err := unix.Fsetxattr(to, name, value, 0); err != nil && err != unix.EOPNOTSUPP { //nolint:errorlint // a bare errno
+		if err := unix.Fsetxattr(to, name, value, 0); err != nil && err != unix.EOPNOTSUPP {
 			return fmt.Errorf("set extended attribute %q: %w", name, err)
 		}
 	}
@@ -184,7 +186,7 @@ func copyXattrs(to, from int) error {
 
 func xattrList(fd int) ([]string, error) {
 	size, err := unix.Flistxattr(fd, nil)
-	if err == unix.EOPNOTSUPP || err == nil && size == 0 { //nolint:errorlint // a bare errno
+	if err == unix.EOPNOTSUPP || err == nil && size == 0 {
 		return nil, nil
 	}
 	if err != nil {

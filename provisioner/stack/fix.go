@@ -41,7 +41,7 @@ func Fix(dst string, dirs []string, content *unpack.Result) (needed bool, bytes 
 	}
 	defer func() { _ = unix.Close(root) }()
 	f := &fixer{copier: newCopier(root), view: v, content: content, opaque: map[string]bool{}, implied: map[string]bool{}, made: map[string]bool{}}
-	defer f.copier.close()
+	defer f.close()
 	if err := f.directories(); err != nil {
 		return false, 0, class(err)
 	}

@@ -2,9 +2,11 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,9 +27,9 @@ func Copy(ctx context.Context, dst string, dirs []string) error {
 		return err
 	}
 	defer func() { _ = v.Close() }()
-	for i := len(v.roots) - 1; i >= 0; i-- {
+	for i, layer := range slices.Backward(v.roots) {
 		m := &merger{ctx: ctx, copier: newCopier(root)}
-		err := m.merge(root, v.roots[i])
+		err := m.merge(root, layer)
 		m.close()
 		if err != nil {
 			return fmt.Errorf("copy layer %q: %w", dirs[i], class(err))
@@ -79,7 +81,7 @@ func (m *merger) one(dst int, n *node) error {
 	var old unix.Stat_t
 	err := unix.Fstatat(dst, n.name, &old, unix.AT_SYMLINK_NOFOLLOW)
 	switch {
-	case err == unix.ENOENT: //nolint:errorlint // a bare errno
+	case err == unix.ENOENT:
 	case err != nil:
 		return err
 	case n.isDir() && old.Mode&unix.S_IFMT == unix.S_IFDIR:
@@ -131,7 +133,7 @@ func clearDir(fd int) error {
 // removeAt removes name in dir and everything below it.
 func removeAt(dir int, name string) error {
 	err := unix.Unlinkat(dir, name, 0)
-	if err != unix.EISDIR { //nolint:errorlint // a bare errno
+	if !errors.Is(err, unix.EISDIR) {
 		return err
 	}
 	fd, err := unix.Openat(dir, name, dirFlags, 0)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -64,7 +65,7 @@ var errHidden = errors.New("hidden")
 func (v *View) find(parts []string) (*node, error) {
 	for _, root := range v.roots {
 		n, err := findIn(root, parts)
-		if err == errHidden { //nolint:errorlint // ours, never wrapped
+		if errors.Is(err, errHidden) {
 			return nil, nil
 		}
 		if n != nil || err != nil {
@@ -88,40 +89,43 @@ func findIn(root int, parts []string) (*node, error) {
 		}
 		return n, nil
 	}
-	hides := false // an opaque directory was passed
+	var absent error // errHidden once an opaque directory was passed
 	for i, name := range parts {
-		var st unix.Stat_t
-		err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err == unix.ENOENT { //nolint:errorlint // a bare errno
-			_ = unix.Close(dir)
-			if hides {
-				return nil, errHidden
+		n := &node{dir: dir, name: name}
+		if err := n.stat(); err != nil {
+			n.close()
+			if errors.Is(err, unix.ENOENT) {
+				return nil, absent
 			}
-			return nil, nil
-		}
-		if err != nil {
-			_ = unix.Close(dir)
-			return nil, fmt.Errorf("stat %q: %w", strings.Join(parts, "/"), err)
-		}
-		if whiteout(&st) {
-			_ = unix.Close(dir)
-			return nil, errHidden
+			return nil, fmt.Errorf("look up %q: %w", strings.Join(parts, "/"), err)
 		}
 		if i == len(parts)-1 {
-			return &node{dir: dir, name: name, st: st}, nil
+			return n, nil
 		}
-		next, err := unix.Openat(dir, name, dirFlags, 0)
-		_ = unix.Close(dir)
-		if err == unix.ENOTDIR || err == unix.ELOOP { //nolint:errorlint // bare errnos
+		dir, err = unix.Openat(n.dir, name, dirFlags, 0)
+		n.close()
+		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			return nil, errHidden
 		}
 		if err != nil {
 			return nil, fmt.Errorf("open %q: %w", strings.Join(parts[:i+1], "/"), err)
 		}
-		dir = next
-		hides = hides || opaque(dir)
+		if opaque(dir) {
+			absent = errHidden
+		}
 	}
 	return nil, nil // not reached: parts is not empty
+}
+
+// stat fills in n.st; a whiteout is errHidden.
+func (n *node) stat() error {
+	if err := unix.Fstatat(n.dir, n.name, &n.st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	if whiteout(&n.st) {
+		return errHidden
+	}
+	return nil
 }
 
 func whiteout(st *unix.Stat_t) bool {
@@ -153,7 +157,7 @@ func (v *View) resolve(parts []string) ([]string, *node, error) {
 			done = done[:max(0, len(done)-1)]
 			continue
 		}
-		done = append(done[:len(done):len(done)], name)
+		done = append(slices.Clip(done), name)
 		if len(rest) == 0 {
 			continue
 		}

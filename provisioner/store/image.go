@@ -73,7 +73,7 @@ func (s *Store) PutImage(i *Image) error {
 	if err := s.markPending("image-" + i.Manifest.Digest.Encoded()); err != nil {
 		return err
 	}
-	if err := s.writeJSON(s.imagePath(i.Manifest.Digest), i, false); err != nil {
+	if err := s.writeJSON(s.imagePath(i.Manifest.Digest), i, nil); err != nil {
 		return fmt.Errorf("write the record of image %s: %w", i.Manifest.Digest, err)
 	}
 	return nil
@@ -154,7 +154,7 @@ func (s *Store) Ref(name string) (*Ref, error) {
 
 // PutRef writes the record of a name.
 func (s *Store) PutRef(r *Ref) error {
-	if err := s.writeJSON(s.refPath(r.Name), r, false); err != nil {
+	if err := s.writeJSON(s.refPath(r.Name), r, nil); err != nil {
 		return fmt.Errorf("write the record of name %q: %w", r.Name, err)
 	}
 	return nil

@@ -77,7 +77,7 @@ func (s *Store) CommitLayer(stage string, l *Layer) error {
 	if err := s.markPending("layer-" + l.Name); err != nil {
 		return err
 	}
-	if err := s.writeJSON(filepath.Join(stage, "meta.json"), l, false); err != nil {
+	if err := s.writeJSON(filepath.Join(stage, "meta.json"), l, nil); err != nil {
 		return fmt.Errorf("write the record of layer %s: %w", l.Name, err)
 	}
 	err := os.Rename(stage, s.path("layers", l.Name))
@@ -102,7 +102,7 @@ func (s *Store) WriteBlob(d digest.Digest, raw []byte) error {
 	if info, err := os.Lstat(s.BlobPath(d)); err == nil && info.Size() == int64(len(raw)) {
 		return nil
 	}
-	if err := s.write(s.BlobPath(d), raw, false); err != nil {
+	if err := s.write(s.BlobPath(d), raw, nil); err != nil {
 		return fmt.Errorf("keep blob %s: %w", d, err)
 	}
 	return nil

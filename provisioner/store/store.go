@@ -60,7 +60,7 @@ func (s *Store) init() error {
 	if _, err := os.Lstat(marker); err == nil {
 		return nil
 	}
-	return s.write(marker, []byte(`{"imageLayoutVersion":"1.0.0"}`+"\n"), false)
+	return s.write(marker, []byte(`{"imageLayoutVersion":"1.0.0"}`+"\n"), nil)
 }
 
 // Root is the store's directory.
@@ -103,16 +103,16 @@ func random() string {
 	return hex.EncodeToString(b[:])
 }
 
-// write puts a file in place by renaming.
-func (s *Store) write(path string, data []byte, durable bool) (err error) {
+// write puts a file in place by renaming; before, if given, comes before that.
+func (s *Store) write(path string, data []byte, before func(*os.File) error) (err error) {
 	tmp := s.path("stage", "file-"+random())
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return class(err)
 	}
 	_, err = f.Write(data)
-	if err == nil && durable {
-		err = f.Sync()
+	if err == nil && before != nil {
+		err = before(f)
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
@@ -125,14 +125,14 @@ func (s *Store) write(path string, data []byte, durable bool) (err error) {
 }
 
 // writeJSON is write for a record.
-func (s *Store) writeJSON(path string, v any, durable bool) error {
+func (s *Store) writeJSON(path string, v any, before func(*os.File) error) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
 		return fmt.Errorf("encode %q: %w", path, err)
 	}
-	return s.write(path, b.Bytes(), durable)
+	return s.write(path, b.Bytes(), before)
 }
 
 // readJSON reads a record. Errors: ErrNotFound, ErrDataCorrupt.

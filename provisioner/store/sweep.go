@@ -66,14 +66,14 @@ func (s *Store) flushOne(prefix, name, marker string) error {
 		l, err := s.Layer(name)
 		if err == nil && !l.Durable {
 			l.Durable = true
-			err = s.writeJSON(s.path("layers", name, "meta.json"), l, true)
+			err = s.writeJSON(s.path("layers", name, "meta.json"), l, (*os.File).Sync)
 		}
 		return s.flushed(err, marker)
 	}
 	i, err := s.Image(digest.NewDigestFromEncoded(algorithm(name), name))
 	if err == nil && !i.Durable {
 		i.Durable = true
-		err = s.writeJSON(s.imagePath(i.Manifest.Digest), i, true)
+		err = s.writeJSON(s.imagePath(i.Manifest.Digest), i, (*os.File).Sync)
 	}
 	return s.flushed(err, marker)
 }

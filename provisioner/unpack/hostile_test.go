@@ -33,7 +33,7 @@ func inProcess(t *testing.T, data []byte) (layer string, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(root)
+	defer func() { _ = unix.Close(root) }()
 	_, err = apply.Layer(root, bytes.NewReader(data), unpack.Limits{Depth: 64})
 	return layer, err
 }
@@ -198,25 +198,25 @@ func TestSparse(t *testing.T) {
 // oldSparse is a header of the type 'S' with one data fragment.
 func oldSparse(size, offset, length int64) []byte {
 	h := make([]byte, 512)
-	number := func(at, width int, v int64) {
-		if v < 1<<33 && width == 12 {
+	number := func(at int, v int64) {
+		if v < 1<<33 {
 			copy(h[at:], fmt.Sprintf("%011o\x00", v))
 			return
 		}
 		h[at] = 0x80 // base-256
 		for i := range 8 {
-			h[at+width-1-i] = byte(v >> (8 * i))
+			h[at+11-i] = byte(v >> (8 * i))
 		}
 	}
 	copy(h, "sparse")
 	copy(h[100:], "0000644\x000000000\x000000000\x00")
-	number(124, 12, length)
-	number(136, 12, 1)
+	number(124, length)
+	number(136, 1)
 	h[156] = 'S'
 	copy(h[257:], "ustar  \x00")
-	number(386, 12, offset)
-	number(398, 12, length)
-	number(483, 12, size)
+	number(386, offset)
+	number(398, length)
+	number(483, size)
 	copy(h[148:], "        ")
 	sum := 0
 	for _, b := range h {
@@ -227,11 +227,11 @@ func oldSparse(size, offset, length int64) []byte {
 }
 
 // stalled never gives a byte.
-type stalled struct{ ctx context.Context }
+type stalled struct{ done <-chan struct{} }
 
 func (s stalled) Read([]byte) (int, error) {
-	<-s.ctx.Done()
-	return 0, context.Cause(s.ctx)
+	<-s.done
+	return 0, context.DeadlineExceeded
 }
 
 func TestCancel(t *testing.T) {
@@ -240,10 +240,10 @@ func TestCancel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := unpack.Run(ctx, command(), f, stalled{ctx}, unpack.Limits{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := unpack.Run(ctx, command(), f, stalled{ctx.Done()}, unpack.Limits{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -254,7 +254,7 @@ func TestSourceFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	broken := errors.New("the network is gone")
 	r := io.MultiReader(bytes.NewReader(archive(t, file("f", "x"))[:700]), failing{broken})
 	if _, err := unpack.Run(t.Context(), command(), f, r, unpack.Limits{}); !errors.Is(err, broken) {
@@ -271,7 +271,7 @@ func TestNoCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if _, err := unpack.Run(t.Context(), nil, f, strings.NewReader(""), unpack.Limits{}); !errors.Is(err, containerizer.ErrUnsupported) {
 		t.Errorf("no command: %v", err)
 	}
@@ -300,7 +300,7 @@ func FuzzLayer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		_, _ = apply.Layer(fd, bytes.NewReader(data), unpack.Limits{Bytes: 1 << 20, Entries: 1000, Depth: 50, RatioAfter: 1 << 20})
 		names, err := os.ReadDir(base)
 		if err != nil {

@@ -53,7 +53,7 @@ func setXattr(root *os.File, dir, name, value string) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	if err := unix.Fsetxattr(fd, name, []byte(value), 0); err != nil {
-		if err == unix.EOPNOTSUPP || err == unix.EPERM { //nolint:errorlint // bare errnos
+		if err == unix.EOPNOTSUPP || err == unix.EPERM {
 			return fmt.Errorf("set %s on %q: %w (layers need a file system with trusted extended attributes, and root): %w", name, dir, err, containerizer.ErrUnsupported)
 		}
 		return fmt.Errorf("set %s on %q: %w", name, dir, err)

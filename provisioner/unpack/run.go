@@ -64,6 +64,8 @@ type child struct {
 	stderr bytes.Buffer
 }
 
+var errNoResult = errors.New("the child says nothing")
+
 func start(ctx context.Context, args []string, name string, target *os.File) (_ *child, err error) {
 	in, stdin, err := os.Pipe()
 	if err != nil {
@@ -115,7 +117,7 @@ func (c *child) feed(r io.Reader) error {
 		n, err := r.Read(buf)
 		if n > 0 {
 			if _, werr := c.stdin.Write(buf[:n]); werr != nil {
-				return nil //nolint:nilerr // see above
+				return nil // see above
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -133,7 +135,7 @@ func (c *child) finish() (*Result, error) {
 	werr := c.cmd.Wait()
 	var reply Reply
 	if err := json.Unmarshal(b, &reply); err != nil || (reply.Result == nil && reply.Error == "") {
-		return nil, fmt.Errorf("unpacking ended without a result (%v): %s", werr, bytes.TrimSpace(c.stderr.Bytes()))
+		return nil, fmt.Errorf("unpacking ended without a result: %s: %w", bytes.TrimSpace(c.stderr.Bytes()), errors.Join(errNoResult, werr))
 	}
 	if err := reply.Err(); err != nil {
 		return nil, err

@@ -86,7 +86,7 @@ func layer(t *testing.T, limits unpack.Limits, data []byte) (string, *unpack.Res
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	res, err := unpack.Run(ctx, command(), f, bytes.NewReader(data), limits)

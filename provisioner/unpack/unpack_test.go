@@ -96,7 +96,7 @@ func TestStructure(t *testing.T) {
 			want:    []string{"d dir 0644 0:0"},
 		},
 		"devices": {
-			entries: []entry{char("null", 1, 3), char("mem", 1, 1), char("white", 0, 0), entry{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "p", Mode: 0o600}}, entry{Header: tar.Header{Typeflag: tar.TypeBlock, Name: "sda", Devmajor: 8}}},
+			entries: []entry{char("null", 1, 3), char("mem", 1, 1), char("white", 0, 0), {Header: tar.Header{Typeflag: tar.TypeFifo, Name: "p", Mode: 0o600}}, {Header: tar.Header{Typeflag: tar.TypeBlock, Name: "sda", Devmajor: 8}}},
 			want:    []string{"null Dc--------- 0666 0:0 1:3", "p p--------- 0600 0:0 0:0", "white whiteout"},
 		},
 		"set-id and sticky": {

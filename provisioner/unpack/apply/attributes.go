@@ -129,8 +129,8 @@ func (u *unpacker) node(h *tar.Header, base string) error {
 		kind, dev = unix.S_IFCHR, int(unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)))
 	}
 	err := unix.Mknodat(u.dirs.top(), base, kind|0o600, dev)
-	if err == unix.EEXIST { //nolint:errorlint // a bare errno
-		if _, err := u.clear(base, false); err != nil {
+	if err == unix.EEXIST {
+		if err := u.clear(base); err != nil {
 			return err
 		}
 		err = unix.Mknodat(u.dirs.top(), base, kind|0o600, dev)

@@ -88,12 +88,12 @@ func TestConfinement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe, probeArg)
+	cmd := exec.CommandContext(t.Context(), exe, probeArg)
 	cmd.Dir = dir.Name()
 	cmd.ExtraFiles = []*os.File{dir}
 	cmd.Env = []string{"GORACE=atexit_sleep_ms=0"}
@@ -130,7 +130,7 @@ func TestCapabilities(t *testing.T) {
 		t.Skip("needs root: layers keep their owners")
 	}
 	if os.Getenv("BERTH_TEST_CAPABILITIES") == "" {
-		cmd := exec.Command("go", "test", "-count=1", "-run=^TestCapabilities$", ".")
+		cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-run=^TestCapabilities$", ".")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "BERTH_TEST_CAPABILITIES=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)

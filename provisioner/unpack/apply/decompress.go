@@ -61,6 +61,7 @@ func (z *zstdReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close frees the decoder.
 func (z *zstdReader) Close() error { z.Decoder.Close(); return nil }
 
 // members reads concatenated gzip members, and accepts zeros after the last one
@@ -118,4 +119,5 @@ func (m *members) zeros() error {
 	}
 }
 
+// Close frees the decoder.
 func (m *members) Close() error { return m.z.Close() }

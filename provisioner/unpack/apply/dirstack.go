@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,14 +20,29 @@ type dirNode struct {
 	fd   int
 }
 
+// onMissing says what to do where a directory is missing.
+type onMissing int
+
+const (
+	makeMissing onMissing = iota
+	reportMissing
+)
+
+// replacement says what a directory that was made took the place of.
+type replacement int
+
+const (
+	replacedNothing replacement = iota
+	replacedEntry               // something else of the same layer
+)
+
 // dirStack is the chain of open directories from the root to the one entered.
 // Every element is a real directory that was reached without following a link.
 type dirStack struct {
 	root  int
 	nodes []dirNode
-	// created is told of each directory that enter makes; replaced says that it
-	// took the place of something else of this layer.
-	created func(path string, replaced bool) error
+	// created is told of each directory that enter makes.
+	created func(path string, replaced replacement) error
 }
 
 // top is the directory entered.
@@ -69,17 +85,17 @@ func (d *dirStack) close() { d.pop(0) }
 // enter makes parts the directory entered, and makes the directories that are
 // missing. Symbolic links of this layer are followed inside the root.
 func (d *dirStack) enter(parts []string) error {
-	_, err := d.walk(parts, true)
+	_, err := d.walk(parts, makeMissing)
 	return err
 }
 
 // find is enter without making anything and without following links; false when
 // parts is no directory.
 func (d *dirStack) find(parts []string) (bool, error) {
-	return d.walk(parts, false)
+	return d.walk(parts, reportMissing)
 }
 
-func (d *dirStack) walk(parts []string, create bool) (bool, error) {
+func (d *dirStack) walk(parts []string, missing onMissing) (bool, error) {
 	common := 0
 	for common < len(d.nodes) && common < len(parts) && d.nodes[common].name == parts[common] {
 		common++
@@ -97,8 +113,8 @@ func (d *dirStack) walk(parts []string, create bool) (bool, error) {
 			d.pop(max(0, len(d.nodes)-1))
 			continue
 		}
-		target, err := d.step(name, create)
-		if err == errMissing { //nolint:errorlint // ours, never wrapped
+		target, err := d.step(name, missing)
+		if errors.Is(err, errMissing) {
 			return false, nil
 		}
 		if err != nil {
@@ -107,7 +123,7 @@ func (d *dirStack) walk(parts []string, create bool) (bool, error) {
 		if target == "" {
 			continue
 		}
-		if !create {
+		if missing == reportMissing {
 			return false, nil
 		}
 		if links++; links > maxLinks {
@@ -124,12 +140,12 @@ func (d *dirStack) walk(parts []string, create bool) (bool, error) {
 var errMissing = fmt.Errorf("missing: %w", containerizer.ErrNotFound)
 
 // step goes down into name, or returns the target if it is a symbolic link.
-func (d *dirStack) step(name string, create bool) (target string, err error) {
+func (d *dirStack) step(name string, missing onMissing) (target string, err error) {
 	if len(d.nodes) >= 4096 || len(name) > unix.NAME_MAX {
 		return "", fmt.Errorf("a symbolic link on the way leads too deep: %w", containerizer.ErrInvalid)
 	}
 	fd, err := unix.Openat(d.top(), name, dirFlags, 0)
-	replaced := false
+	replaced := replacedNothing
 	switch err {
 	case nil:
 		d.nodes = append(d.nodes, dirNode{name, fd})
@@ -142,15 +158,15 @@ func (d *dirStack) step(name string, create bool) (target string, err error) {
 		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
 			return readlink(d.top(), name)
 		}
-		if !create {
+		if missing == reportMissing {
 			return "", errMissing
 		}
 		if err := unix.Unlinkat(d.top(), name, 0); err != nil {
 			return "", fmt.Errorf("unlink %q: %w", name, err)
 		}
-		replaced = true
+		replaced = replacedEntry
 	case unix.ENOENT:
-		if !create {
+		if missing == reportMissing {
 			return "", errMissing
 		}
 	default:
@@ -160,7 +176,7 @@ func (d *dirStack) step(name string, create bool) (target string, err error) {
 }
 
 // make makes the implicit directory name and enters it.
-func (d *dirStack) make(name string, replaced bool) error {
+func (d *dirStack) make(name string, replaced replacement) error {
 	if err := unix.Mkdirat(d.top(), name, 0o755); err != nil {
 		return fmt.Errorf("make directory %q: %w", name, err)
 	}

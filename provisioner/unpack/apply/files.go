@@ -16,25 +16,30 @@ import (
 // openFlags make a new file and never open an old one.
 const openFlags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
-// clear makes room for a new entry. isDir is whether a directory is there; it is
-// left where keepDir says so.
-func (u *unpacker) clear(base string, keepDir bool) (isDir bool, err error) {
+// clear makes room for a new entry.
+func (u *unpacker) clear(base string) error {
+	isDir, err := u.clearFile(base)
+	if err != nil || !isDir {
+		return err
+	}
+	if err := u.removeTree(u.dirs.top(), base, join(u.dirs.path(), base)); err != nil {
+		return fmt.Errorf("remove the earlier directory: %w", err)
+	}
+	return nil
+}
+
+// clearFile removes what is there, unless it is a directory.
+func (u *unpacker) clearFile(base string) (isDir bool, err error) {
 	top := u.dirs.top()
 	var st unix.Stat_t
 	if err := unix.Fstatat(top, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return false, fmt.Errorf("stat: %w", err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		if err := unix.Unlinkat(top, base, 0); err != nil {
-			return false, fmt.Errorf("unlink the earlier entry: %w", err)
-		}
-		return false, nil
-	}
-	if keepDir {
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return true, nil
 	}
-	if err := u.removeTree(top, base, join(u.dirs.path(), base)); err != nil {
-		return false, fmt.Errorf("remove the earlier directory: %w", err)
+	if err := unix.Unlinkat(top, base, 0); err != nil {
+		return false, fmt.Errorf("unlink the earlier entry: %w", err)
 	}
 	return false, nil
 }
@@ -57,7 +62,7 @@ func (u *unpacker) removeTree(dir int, name, path string) error {
 		}
 		for _, n := range names {
 			err := unix.Unlinkat(fd, n, 0)
-			if err == unix.EISDIR { //nolint:errorlint // a bare errno
+			if errors.Is(err, unix.EISDIR) {
 				err = u.removeTree(fd, n, join(path, n))
 			}
 			if err != nil {
@@ -92,7 +97,7 @@ func (u *unpacker) directory(h *tar.Header, base string) error {
 	case nil:
 		u.disk += blockSize
 	case unix.EEXIST:
-		isDir, err := u.clear(base, true)
+		isDir, err := u.clearFile(base)
 		if err != nil {
 			return err
 		}
@@ -109,7 +114,7 @@ func (u *unpacker) directory(h *tar.Header, base string) error {
 	default:
 		return fmt.Errorf("make directory: %w", err)
 	}
-	if _, err := u.dirs.step(base, false); err != nil {
+	if _, err := u.dirs.step(base, reportMissing); err != nil {
 		return err
 	}
 	path := u.dirs.path()
@@ -136,8 +141,8 @@ func (u *unpacker) file(h *tar.Header, base string, content io.Reader) error {
 		return err
 	}
 	fd, err := unix.Openat(u.dirs.top(), base, openFlags, mode(h)&0o777)
-	if err == unix.EEXIST { //nolint:errorlint // a bare errno
-		if _, err := u.clear(base, false); err != nil {
+	if errors.Is(err, unix.EEXIST) {
+		if err := u.clear(base); err != nil {
 			return err
 		}
 		fd, err = unix.Openat(u.dirs.top(), base, openFlags, mode(h)&0o777)
@@ -198,7 +203,7 @@ func blocks(n int64) int64 { return (n + blockSize - 1) &^ (blockSize - 1) }
 func writeAll(fd int, p []byte) error {
 	for len(p) > 0 {
 		n, err := unix.Write(fd, p)
-		if err == unix.EINTR { //nolint:errorlint // a bare errno
+		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
@@ -233,7 +238,7 @@ func (u *unpacker) writeSparse(fd int, content io.Reader, size int64) error {
 		} else if _, err := unix.Seek(fd, int64(n), io.SeekCurrent); err != nil {
 			return fmt.Errorf("seek: %w", err)
 		}
-		if errors.Is(err, io.EOF) || err == io.ErrUnexpectedEOF { //nolint:errorlint // ReadFull's own; a truncated archive shows below
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			break
 		}
 		if err != nil {
@@ -263,8 +268,8 @@ func (u *unpacker) symlink(h *tar.Header, base string) error {
 		return invalid("the symbolic link has no valid target")
 	}
 	err := unix.Symlinkat(h.Linkname, u.dirs.top(), base)
-	if err == unix.EEXIST { //nolint:errorlint // a bare errno
-		if _, err := u.clear(base, false); err != nil {
+	if err == unix.EEXIST {
+		if err := u.clear(base); err != nil {
 			return err
 		}
 		err = unix.Symlinkat(h.Linkname, u.dirs.top(), base)
@@ -291,7 +296,7 @@ func (u *unpacker) link(h *tar.Header, base string) error {
 		}
 	}
 	tdir, err := openInRoot(u.dirs.root, strings.Join(target[:len(target)-1], "/"))
-	if err == unix.ENOENT || err == unix.ENOTDIR { //nolint:errorlint // bare errnos
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return u.foreignLink(base, target)
 	}
 	if err != nil {
@@ -301,7 +306,7 @@ func (u *unpacker) link(h *tar.Header, base string) error {
 	tbase := target[len(target)-1]
 	var st unix.Stat_t
 	switch err := unix.Fstatat(tdir, tbase, &st, unix.AT_SYMLINK_NOFOLLOW); {
-	case err == unix.ENOENT: //nolint:errorlint // a bare errno
+	case err == unix.ENOENT:
 		return u.foreignLink(base, target)
 	case err != nil:
 		return fmt.Errorf("stat the hard link's target %q: %w", printable(h.Linkname), err)
@@ -320,12 +325,12 @@ func (u *unpacker) linkTo(tdir int, tbase, base string, target *unix.Stat_t) err
 		}
 	}
 	err := unix.Linkat(tdir, tbase, u.dirs.top(), base, 0)
-	if err == unix.EEXIST { //nolint:errorlint // a bare errno
+	if err == unix.EEXIST {
 		var st unix.Stat_t
 		if unix.Fstatat(u.dirs.top(), base, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Ino == target.Ino {
 			return nil // it is that file already
 		}
-		if _, err := u.clear(base, false); err != nil {
+		if err := u.clear(base); err != nil {
 			return err
 		}
 		err = unix.Linkat(tdir, tbase, u.dirs.top(), base, 0)
@@ -343,8 +348,8 @@ func (u *unpacker) foreignLink(base string, target []string) error {
 		return fmt.Errorf("the layer has more than %d hard links to files of lower layers: %w", most, containerizer.ErrResourceExhausted)
 	}
 	fd, err := unix.Openat(u.dirs.top(), base, openFlags, 0)
-	if err == unix.EEXIST { //nolint:errorlint // a bare errno
-		if _, err := u.clear(base, false); err != nil {
+	if err == unix.EEXIST {
+		if err := u.clear(base); err != nil {
 			return err
 		}
 		fd, err = unix.Openat(u.dirs.top(), base, openFlags, 0)
@@ -373,7 +378,7 @@ func openInRoot(root int, path string) (int, error) {
 			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 		})
-		if err != unix.EINTR && err != unix.EAGAIN { //nolint:errorlint // bare errnos
+		if err != unix.EINTR && err != unix.EAGAIN {
 			return fd, err
 		}
 	}

@@ -117,7 +117,7 @@ func (u *unpacker) whiteout(name string) error {
 		u.notes.whiteouts[dir] = append(u.notes.whiteouts[dir], name)
 		u.notes.nwhite++
 		return u.checkNotes()
-	case err != unix.EEXIST: //nolint:errorlint // a bare errno
+	case err != unix.EEXIST:
 		return fmt.Errorf("make the whiteout: %w", err)
 	}
 	var st unix.Stat_t
@@ -135,7 +135,7 @@ func (u *unpacker) whiteout(name string) error {
 func (u *unpacker) isWhiteout(name string) (bool, error) {
 	var st unix.Stat_t
 	err := unix.Fstatat(u.dirs.top(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if err == unix.ENOENT { //nolint:errorlint // a bare errno
+	if err == unix.ENOENT {
 		return false, nil
 	}
 	if err != nil {
@@ -149,9 +149,9 @@ func whiteoutNode(st *unix.Stat_t) bool {
 }
 
 // implicitDir notes a directory that the archive has not listed.
-func (u *unpacker) implicitDir(path string, replaced bool) error {
+func (u *unpacker) implicitDir(path string, replaced replacement) error {
 	u.disk += blockSize
-	if replaced {
+	if replaced == replacedEntry {
 		u.notes.renew(path)
 	}
 	u.notes.implicit[path] = struct{}{}

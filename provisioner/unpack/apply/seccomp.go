@@ -25,7 +25,7 @@ func allowed() []uint32 {
 		unix.SYS_SET_ROBUST_LIST, unix.SYS_SET_TID_ADDRESS,
 		unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EVENTFD2, unix.SYS_PIPE2,
 		unix.SYS_TIMER_CREATE, unix.SYS_TIMER_SETTIME, unix.SYS_TIMER_DELETE, unix.SYS_SETITIMER,
-	}, allowedArch...)
+	}, allowedHere()...)
 }
 
 // Offsets in struct seccomp_data.

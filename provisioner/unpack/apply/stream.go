@@ -3,6 +3,7 @@ package apply
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -83,7 +84,8 @@ func (s *stream) produce(src io.Reader, limits unpack.Limits) {
 		}
 		var n int
 		n, err = io.ReadFull(z, buf)
-		if err == io.ErrUnexpectedEOF { //nolint:errorlint // ReadFull returns it bare at the proper end; a wrapped one is the decompressor's
+		// ReadFull's own, at the proper end; the decompressors' are wrapped.
+		if errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, containerizer.ErrDataCorrupt) {
 			err = io.EOF
 		}
 		out += int64(n)
