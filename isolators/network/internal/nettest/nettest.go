@@ -20,16 +20,21 @@ import (
 const childEnv = "BERTH_NETTEST_HOST"
 
 // Main is TestMain of a package whose tests need a host's network. Without root
-// the tests run where they are, and Need skips those that need it.
-func Main(m *testing.M) {
-	if os.Geteuid() != 0 || os.Getenv(childEnv) != "" {
-		if os.Getenv(childEnv) != "" {
+// the tests run where they are, and Need skips those that need it. The functions of
+// after run when all tests have.
+func Main(m *testing.M, after ...func()) {
+	if os.Geteuid() != 0 || Isolated() {
+		if Isolated() {
 			if err := loopbackUp(); err != nil {
 				fmt.Fprintln(os.Stderr, "nettest: bring lo up:", err)
 				os.Exit(1)
 			}
 		}
-		os.Exit(m.Run())
+		code := m.Run()
+		for _, f := range after {
+			f()
+		}
+		os.Exit(code)
 	}
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), childEnv+"=1")
@@ -46,10 +51,13 @@ func Main(m *testing.M) {
 	}
 }
 
+// Isolated says whether the test has a network of its own.
+func Isolated() bool { return os.Getenv(childEnv) != "" }
+
 // Need skips the test where it cannot have a network of its own.
 func Need(tb testing.TB) {
 	tb.Helper()
-	if os.Getenv(childEnv) == "" {
+	if !Isolated() {
 		tb.Skip("needs root, for a network namespace of its own")
 	}
 }
