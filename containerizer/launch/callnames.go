@@ -39,6 +39,7 @@ var callNames = [...]struct {
 }{
 	{unix.SYS_CAPSET, "capset"},
 	{unix.SYS_CHDIR, "chdir"},
+	{unix.SYS_CHROOT, "chroot"},
 	{unix.SYS_CLOSE, "close"},
 	{unix.SYS_CLOSE_RANGE, "close_range"},
 	{unix.SYS_DUP3, "dup3"},

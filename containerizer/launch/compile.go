@@ -37,7 +37,7 @@ func Compile(c *Config) (*Program, error) {
 	k.unshareLate(ns)
 	k.attachRootfs(fs)
 	k.becomeRoot(ns)
-	k.pivot(fs)
+	k.enterRoot(fs)
 	if err := k.mounts(fs); err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (k *compiler) stdio() [3]program.Slot {
 
 // open adds an openat2(2) that follows no magic link: those of /proc lead to
 // descriptors that are open during the launch. Without another root it resolves
-// below the process's root, which after pivot is the container's.
+// below the process's root, which after enterRoot is the container's.
 func (k *compiler) open(dir any, path string, flags, resolve uint64, to program.Slot) *program.Op {
 	how := k.Words(flags|unix.O_CLOEXEC, 0, resolve|unix.RESOLVE_NO_MAGICLINKS)
 	return k.Call(unix.SYS_OPENAT2, dir, k.Text(path), how, 24).To(to)

@@ -183,27 +183,24 @@ func (k *compiler) openHostProc() {
 	k.Call(unix.SYS_OPENAT, atFDCWD, k.Text("/proc"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(k.hostProc)
 }
 
-// pivot makes the root filesystem the root. The host's stays mounted on top of it,
-// out of reach of any path but visible to the kernel, until leaveHost: a user
-// namespace may mount proc and sysfs only while a full one is visible
-// (mount_namespaces(7)).
-func (k *compiler) pivot(fs *filesystemPlan) {
+// enterRoot makes the root filesystem the process's root, by chroot(2) for as long as
+// the container's mounts are being made. The host's file tree stays visible to the
+// kernel until leaveHost: a user namespace may mount proc and sysfs only while a full
+// one is visible (mount_namespaces(7)). It must not lie on top of the new root
+// meanwhile, as pivot_root(".", ".") would have it: a path that goes up from the root,
+// such as an image's symbolic link to "/..", steps onto what is mounted on the root.
+func (k *compiler) enterRoot(fs *filesystemPlan) {
 	if fs.rootfs == 0 {
 		return
 	}
 	k.step("make the root filesystem the root")
 	k.Call(unix.SYS_FCHDIR, fs.rootfs)
-	k.Call(unix.SYS_PIVOT_ROOT, k.Text("."), k.Text("."))
-	if flag, ok := Propagation(k.c.Info.RootfsPropagation); ok {
-		recursive := 0
-		if flag&unix.MS_REC != 0 {
-			recursive = unix.AT_RECURSIVE
-		}
-		k.mountSetattr(fs.rootfs, unix.AT_EMPTY_PATH|recursive, Attributes{}, flag&^unix.MS_REC)
-	}
+	k.Call(unix.SYS_CHROOT, k.Text("."))
+	k.propagate(fs, false)
 }
 
-// leaveHost takes the host's file tree away and makes the root read-only if asked.
+// leaveHost makes the root filesystem the root of the mount namespace, read-only if
+// asked, and takes the host's file tree away. In between, only "." is looked up.
 func (k *compiler) leaveHost(fs *filesystemPlan) {
 	if fs.rootfs == 0 {
 		if fs.mask != 0 {
@@ -216,10 +213,32 @@ func (k *compiler) leaveHost(fs *filesystemPlan) {
 		k.step("make the root filesystem read-only")
 		k.mountSetattr(fs.rootfs, unix.AT_EMPTY_PATH, Attributes{Set: unix.MOUNT_ATTR_RDONLY}, 0)
 	}
+	k.step("make the root filesystem the root of the mount namespace")
+	here := k.Text(".")
+	k.Call(unix.SYS_FCHDIR, fs.oldRoot)
+	k.Call(unix.SYS_CHROOT, here)
+	k.Call(unix.SYS_FCHDIR, fs.rootfs)
+	k.Call(unix.SYS_PIVOT_ROOT, here, here)
 	k.step("unmount the host's file tree")
 	k.Call(unix.SYS_FCHDIR, fs.oldRoot)
-	k.Call(unix.SYS_UMOUNT2, k.Text("."), unix.MNT_DETACH)
+	k.Call(unix.SYS_UMOUNT2, here, unix.MNT_DETACH)
 	k.Call(unix.SYS_CHDIR, k.Text("/"))
+	k.propagate(fs, true)
+}
+
+// propagate sets the propagation of the root filesystem: a shared one last, because
+// pivot_root(2) refuses it, any other before volumes with one of their own are there.
+func (k *compiler) propagate(fs *filesystemPlan, last bool) {
+	flag, ok := Propagation(k.c.Info.RootfsPropagation)
+	if !ok || last != (flag&unix.MS_SHARED != 0) {
+		return
+	}
+	k.step(fmt.Sprintf("make the root filesystem %s", k.c.Info.RootfsPropagation))
+	recursive := 0
+	if flag&unix.MS_REC != 0 {
+		recursive = unix.AT_RECURSIVE
+	}
+	k.mountSetattr(fs.rootfs, unix.AT_EMPTY_PATH|recursive, Attributes{}, flag&^unix.MS_REC)
 }
 
 // mountSetattr adds mount_setattr(2) on the mount of a descriptor.
