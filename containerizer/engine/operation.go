@@ -99,6 +99,10 @@ func (e *Engine) do(ctx context.Context, id containerizer.ContainerID, kind opKi
 	}
 }
 
+// nested marks the contexts of operations: what an operation begins on children is
+// part of it, and goes on when the engine is being closed.
+type nested struct{}
+
 // begin registers and starts an operation unless another one runs on id.
 func (e *Engine) begin(ctx context.Context, id containerizer.ContainerID, kind opKind, hash string, f func(ctx context.Context, op *operation) error) (op *operation, mine bool, err error) {
 	if err := ctx.Err(); err != nil {
@@ -109,10 +113,10 @@ func (e *Engine) begin(ctx context.Context, id containerizer.ContainerID, kind o
 	if other := e.ops[id]; other != nil {
 		return other, false, nil
 	}
-	if e.closed {
+	if e.closed && ctx.Value(nested{}) == nil {
 		return nil, false, fmt.Errorf("%s container %q: the engine is closed: %w", kind, id, containerizer.ErrUnavailable)
 	}
-	opCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	opCtx, cancel := context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), nested{}, true))
 	op = &operation{id: id, kind: kind, hash: hash, cancel: cancel, began: time.Now(), settled: make(chan struct{}), done: make(chan struct{})}
 	e.ops[id] = op
 	e.wg.Go(func() {

@@ -16,6 +16,9 @@ func ValidateSpec(id containerizer.ContainerID, s *containerizer.Spec) error {
 	if _, err := containerizer.ParseContainerID(string(id)); err != nil {
 		return err
 	}
+	if len(id) > maxID {
+		return invalid("container id %.20q… has %d bytes, at most %d are possible", id, len(id), maxID)
+	}
 	if s == nil {
 		return fmt.Errorf("container %q: no spec: %w", id, containerizer.ErrInvalid)
 	}
@@ -36,6 +39,7 @@ func invalid(format string, args ...any) error {
 }
 
 const (
+	maxID    = 1024 // bytes of a whole id: it becomes a path, folders in between
 	maxName  = 253
 	maxLabel = 64 << 10 // bytes of one label or annotation
 )

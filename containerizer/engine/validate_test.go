@@ -158,6 +158,10 @@ func TestValidateSpec(t *testing.T) {
 	if err := ValidateSpec("id", s); !errors.Is(err, containerizer.ErrUnsupported) {
 		t.Errorf("another runtime: %v", err)
 	}
+	deep := containerizer.ContainerID(strings.Repeat(strings.Repeat("x", 200)+".", 6) + "x")
+	if err := ValidateSpec(deep, validSpec()); !errors.Is(err, containerizer.ErrInvalid) {
+		t.Errorf("an id of %d bytes: %v", len(deep), err)
+	}
 	child := &containerizer.Spec{Process: containerizer.Process{Args: []string{"x"}}}
 	if err := ValidateSpec("id.child", child); err != nil {
 		t.Errorf("a child without root filesystem: %v", err)

@@ -79,8 +79,12 @@ func (f *folders) Recover(_ context.Context, live []*containerizer.Container) (o
 
 func TestRun(t *testing.T) {
 	root := t.TempDir()
-	isolatortest.Run(t, isolatortest.Config{
-		New:       func(*testing.T) containerizer.Isolator { return &folders{root: root} },
+	isolatortest.Run(t, config(root, func() containerizer.Isolator { return &folders{root: root} }))
+}
+
+func config(root string, newIsolator func() containerizer.Isolator) isolatortest.Config {
+	return isolatortest.Config{
+		New:       func(*testing.T) containerizer.Isolator { return newIsolator() },
 		Spec:      func() *containerizer.Spec { return &containerizer.Spec{} },
 		ChildSpec: func() *containerizer.Spec { return &containerizer.Spec{} },
 		Refused: map[string]func() *containerizer.Spec{
@@ -97,7 +101,7 @@ func TestRun(t *testing.T) {
 			return found
 		},
 		Acquires: true,
-	})
+	}
 }
 
 func TestLedger(t *testing.T) {

@@ -21,10 +21,6 @@ import (
 	"github.com/berth-dev/berth/containerizer/enginetest"
 )
 
-// monitorEnv names the monitor for the test program itself, when a monitor has
-// started it as its exit command.
-const monitorEnv = "BERTH_WIRING_MONITOR"
-
 func TestMain(m *testing.M) {
 	if args := os.Args; len(args) > 3 && args[len(args)-3] == "system" && args[len(args)-2] == "reap" {
 		if err := reap(args[1:]); err != nil {
