@@ -257,6 +257,11 @@ func status(a *attachment, result *types100.Result) containerizer.NetworkStatus 
 // completeFiles writes hosts and resolv.conf again, in place, now that addresses
 // and the networks' DNS servers are known.
 func (i *Isolator) completeFiles(c *containerizer.Container, m mode, rec *record) error {
+	for _, h := range c.Spec.Network.ExtraHosts {
+		if _, addr, _ := splitHost(h); addr == hostGateway && rec.gateway() == "" {
+			return fmt.Errorf("host entry %q: none of the container's networks has a gateway: %w", h, containerizer.ErrUnsupported)
+		}
+	}
 	if !c.Spec.Network.NoHosts {
 		if err := writeFile(c, filepath.Join(i.folder(c.ID), fileHosts), i.hosts(c, m, rec)); err != nil {
 			return err

@@ -58,7 +58,7 @@ type Isolator struct {
 	ports  *hostport.Registry
 	cni    *libcni.CNIConfig
 	exec   *executor
-	warned sync.Map // network name -> struct{}: told to be without NAT
+	warned sync.Map // what was said already -> struct{}
 }
 
 var (
@@ -100,8 +100,15 @@ func (i *Isolator) Name() string { return Name }
 
 // warn tells once a process that a network has no translation of addresses.
 func (i *Isolator) warn(network string, err error) {
-	if _, told := i.warned.LoadOrStore(network, struct{}{}); !told {
+	i.once("no NAT "+network, func() {
 		i.log.Warn("containers reach only the host: addresses cannot be translated", zap.String("network", network), zap.Error(err))
+	})
+}
+
+// once calls f the first time in this process that about is said.
+func (i *Isolator) once(about string, f func()) {
+	if _, said := i.warned.LoadOrStore(about, struct{}{}); !said {
+		f()
 	}
 }
 
@@ -121,6 +128,11 @@ func (i *Isolator) Prepare(ctx context.Context, c *containerizer.Container) (*co
 	}
 	if err := i.check(c, m); err != nil {
 		return nil, err
+	}
+	if m.kind == kindHost && len(c.Spec.Network.Ports) > 0 {
+		i.once("ports of the host", func() {
+			i.log.Warn("ports are not published in the host's network: what listens there is reached as it is", zap.Stringer("container_id", c.ID))
+		})
 	}
 	info := &containerizer.LaunchInfo{}
 	if m.kind == kindPrivate {

@@ -194,6 +194,16 @@ echo '{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"x","mac":"02
 	if err := iso.Cleanup(t.Context(), other.Container); err != nil {
 		t.Error(err)
 	}
+	other.Spec = withImage(containerizer.Network{Networks: []containerizer.NetworkAttachment{{Name: "a"}}, ExtraHosts: []string{"h:host-gateway"}})
+	if _, err := iso.Prepare(t.Context(), other.Container); err != nil {
+		t.Fatal(err)
+	}
+	if err := iso.Isolate(t.Context(), other.Container, c.ns.PID()); !errors.Is(err, containerizer.ErrUnsupported) {
+		t.Errorf("Isolate() with host-gateway and no gateway = %v, want ErrUnsupported", err)
+	}
+	if err := iso.Cleanup(t.Context(), other.Container); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestHeldNamespace checks a pod sandbox without process, whose namespace somebody

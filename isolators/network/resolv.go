@@ -76,9 +76,9 @@ func (i *Isolator) resolvConf(c *containerizer.Container, m mode, rec *record) (
 		r.search = nil
 	}
 	if len(r.servers) == 0 && len(r.loopback) > 0 && m.kind == kindPrivate && !n.None {
-		if _, told := i.warned.LoadOrStore("dns", struct{}{}); !told {
+		i.once("no DNS", func() {
 			i.log.Warn("containers have no DNS server: those of the host listen on its loopback only; name one for the container", zap.Strings("servers", r.loopback))
-		}
+		})
 	}
 	return r.String(), nil
 }

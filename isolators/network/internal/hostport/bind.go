@@ -37,6 +37,9 @@ func choose(p containerizer.PortMapping, taken []Reservation) (uint16, error) {
 next:
 	for range attempts {
 		port, err := bind(p.Protocol, addr, 0)
+		if errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return 0, fmt.Errorf("publish container port %d/%s: the host has no address %s: %w", p.ContainerPort, p.Protocol, p.HostIP, containerizer.ErrInvalid)
+		}
 		if err != nil {
 			return 0, fmt.Errorf("choose a host port for container port %d/%s: %w", p.ContainerPort, p.Protocol, err)
 		}

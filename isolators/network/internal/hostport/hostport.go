@@ -61,7 +61,8 @@ func Open(dir string) *Registry { return &Registry{dir: dir} }
 // Reserve gives owner the ports. Each host port of 0 is chosen; acquire is called
 // with each name before it is taken. The result has the ports as they are now; on
 // error the caller releases those that acquire was told of. Errors:
-// ErrAlreadyExists for a port that another container or a process of the host has.
+// ErrAlreadyExists for a port that another container or a process of the host has,
+// ErrInvalid for an address that the host has not.
 func (r *Registry) Reserve(owner string, ports []containerizer.PortMapping, acquire func(name string) error) ([]containerizer.PortMapping, error) {
 	if len(ports) == 0 {
 		return nil, nil
@@ -107,7 +108,11 @@ func check(owner string, p containerizer.PortMapping, taken []Reservation) error
 		}
 		return fmt.Errorf("publish port %s: container %q has %s: %w", describe(p), containerizer.ContainerID(t.Owner).Short(), describe(t.Port), containerizer.ErrAlreadyExists)
 	}
-	if err := bindable(p); err != nil {
+	err := bindable(p)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fmt.Errorf("publish port %s: the host has no address %s: %w", describe(p), p.HostIP, containerizer.ErrInvalid)
+	}
+	if err != nil {
 		return fmt.Errorf("publish port %s: a process of the host uses it (%w): %w", describe(p), err, containerizer.ErrAlreadyExists)
 	}
 	return nil

@@ -136,6 +136,16 @@ func TestReserveSeesProcesses(t *testing.T) {
 	}
 }
 
+func TestReserveForeignAddress(t *testing.T) {
+	nettest.Need(t)
+	r := hostport.Open(t.TempDir())
+	for _, p := range []containerizer.PortMapping{tcp("192.0.2.200", 8080), tcp("192.0.2.200", 0)} {
+		if _, err := r.Reserve("a", []containerizer.PortMapping{p}, ignore); !errors.Is(err, containerizer.ErrInvalid) {
+			t.Errorf("Reserve(%v) = %v, want ErrInvalid", p, err)
+		}
+	}
+}
+
 func TestReserveStopsAtLedger(t *testing.T) {
 	nettest.Need(t)
 	r := hostport.Open(t.TempDir())
