@@ -36,6 +36,17 @@ func (host) Abs(path string) (string, error) { return filepath.Abs(path) }
 // Hostname implements [specflag.Host].
 func (host) Hostname() (string, error) { return os.Hostname() }
 
+// LimitsSwap implements [specflag.Host]: version 2 of control groups can, version 1
+// where the kernel was started with swap accounting.
+func (host) LimitsSwap() bool {
+	_, err := os.Stat("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+	if err != nil {
+		return true
+	}
+	_, err = os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+	return err == nil
+}
+
 // DeviceNumber implements [specflag.Host].
 func (host) DeviceNumber(path string) (major, minor int64, err error) {
 	var st unix.Stat_t

@@ -17,10 +17,10 @@ import (
 
 func TestLifecycle(t *testing.T) {
 	n := newNode(t)
-	id := n.must("create", "--name", "a", "-l", "team=x", "--stop-timeout", "1", "test", "/bin/sleep", "1000")
+	id := n.must("create", "--name", "xa", "-l", "team=x", "--stop-timeout", "1", "test", "/bin/sleep", "1000")
 	state := func() string {
 		t.Helper()
-		return n.must("inspect", "-f", "{{.State.Status}}", "a")
+		return n.must("inspect", "-f", "{{.State.Status}}", "xa")
 	}
 	expect := func(want string) {
 		t.Helper()
@@ -29,62 +29,62 @@ func TestLifecycle(t *testing.T) {
 		}
 	}
 	expect("created")
-	if got := n.must("start", "a"); got != "a" {
+	if got := n.must("start", "xa"); got != "xa" {
 		t.Errorf("start: %q", got)
 	}
-	n.must("start", "a") // running already
+	n.must("start", "xa") // running already
 	expect("running")
-	n.must("pause", "a")
+	n.must("pause", "xa")
 	expect("paused")
-	n.fails(125, `container "a" is paused; unpause it first`, "attach", "a")
-	n.must("unpause", "a")
+	n.fails(125, `container "xa" is paused; unpause it first`, "attach", "xa")
+	n.must("unpause", "xa")
 	expect("running")
-	n.must("kill", "-s", "CONT", "a") // the freezer of this node is made of signals
-	n.must("rename", "a", "b")
-	n.fails(125, `no container "a"`, "pause", "a")
-	n.must("rename", "b", "a")
-	n.must("update", "--pids-limit", "10", "a")
-	n.fails(125, "nothing to change", "update", "a")
-	if r := n.run("update", "--pids-limit", "13", "a"); r.code != 125 || !strings.Contains(r.err, "unlucky") {
+	n.must("kill", "-s", "CONT", "xa") // the freezer of this node is made of signals
+	n.must("rename", "xa", "xb")
+	n.fails(125, `no container "xa"`, "pause", "xa")
+	n.must("rename", "xb", "xa")
+	n.must("update", "--pids-limit", "10", "xa")
+	n.fails(125, "nothing to change", "update", "xa")
+	if r := n.run("update", "--pids-limit", "13", "xa"); r.code != 125 || !strings.Contains(r.err, "unlucky") {
 		t.Errorf("update: %+v", r)
 	}
-	n.must("kill", "-s", "TERM", "a")
-	if got := n.must("wait", "a"); got != "143" {
+	n.must("kill", "-s", "TERM", "xa")
+	if got := n.must("wait", "xa"); got != "143" {
 		t.Errorf("wait: %q", got)
 	}
 	expect("exited")
-	n.must("stop", "a") // ended already
-	n.fails(125, "no signal \"FOO\"", "kill", "-s", "FOO", "a")
-	n.must("restart", "-t", "0", "a")
+	n.must("stop", "xa") // ended already
+	n.fails(125, "no signal \"FOO\"", "kill", "-s", "FOO", "xa")
+	n.must("restart", "-t", "0", "xa")
 	expect("running")
 	if got := n.must("stop", "-t", "5", id[:8]); got != id[:8] {
 		t.Errorf("stop: %q", got)
 	}
 	expect("exited")
-	n.must("start", "a")
-	n.must("stop", "-s", "INT", "-t", "5", "a")
-	if got := n.must("inspect", "-f", "{{.State.ExitCode}} {{.RestartCount}}", "a"); got != "130 2" {
+	n.must("start", "xa")
+	n.must("stop", "-s", "INT", "-t", "5", "xa")
+	if got := n.must("inspect", "-f", "{{.State.ExitCode}} {{.RestartCount}}", "xa"); got != "130 2" {
 		t.Errorf("exit code and starts: %q", got)
 	}
-	n.must("container", "rm", "a")
-	n.fails(125, `no container "a"`, "inspect", "--type", "container", "a")
+	n.must("container", "rm", "xa")
+	n.fails(125, `no container "xa"`, "inspect", "--type", "container", "xa")
 }
 
 func TestExec(t *testing.T) {
 	n := newNode(t)
-	n.must("run", "-d", "--name", "a", "test", "/bin/sleep", "1000")
-	if r := n.run("exec", "a", "/bin/echo", "in"); r.code != 0 || r.out != "in\n" {
+	n.must("run", "-d", "--name", "xa", "test", "/bin/sleep", "1000")
+	if r := n.run("exec", "xa", "/bin/echo", "in"); r.code != 0 || r.out != "in\n" {
 		t.Errorf("exec: %+v", r)
 	}
-	if r := n.run("exec", "-e", "X=7", "a", "/bin/sh", "-c", "exit $X"); r.code != 7 {
+	if r := n.run("exec", "-e", "X=7", "xa", "/bin/sh", "-c", "exit $X"); r.code != 7 {
 		t.Errorf("exec: %+v", r)
 	}
-	n.fails(127, "", "exec", "a", "/no/such")
-	n.fails(125, "berth exec needs a container and a command", "exec", "a")
-	n.fails(125, `no container "b"`, "exec", "b", "/bin/true")
-	n.fails(125, `--workdir "x" is not an absolute path`, "exec", "-w", "x", "a", "/bin/true")
+	n.fails(127, "", "exec", "xa", "/no/such")
+	n.fails(125, "berth exec needs a container and a command", "exec", "xa")
+	n.fails(125, `no container "nope"`, "exec", "nope", "/bin/true")
+	n.fails(125, `--workdir "x" is not an absolute path`, "exec", "-w", "x", "xa", "/bin/true")
 	marker := filepath.Join(n.dir, "marker")
-	if r := n.run("exec", "-d", "a", "/bin/sh", "-c", "echo > "+marker); r.code != 0 || r.out != "" {
+	if r := n.run("exec", "-d", "xa", "/bin/sh", "-c", "echo > "+marker); r.code != 0 || r.out != "" {
 		t.Errorf("exec -d: %+v", r)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
@@ -143,7 +143,7 @@ func TestPs(t *testing.T) {
 
 func TestInspectContainer(t *testing.T) {
 	n := newNode(t)
-	id := n.must("create", "--name", "a", "-e", "A=1", "-m", "64m", "--cpus", "0.5", "-v", "data:/data:ro", "--cap-add", "NET_ADMIN",
+	id := n.must("create", "--name", "xa", "-e", "A=1", "-m", "64m", "--cpus", "0.5", "-v", "data:/data:ro", "--cap-add", "NET_ADMIN",
 		"--network", "none", "test", "/bin/echo", "x")
 	var got []struct {
 		ID                string `json:"Id"`
@@ -168,11 +168,11 @@ func TestInspectContainer(t *testing.T) {
 		}
 		Spec *containerizer.Spec
 	}
-	if err := json.Unmarshal([]byte(n.must("inspect", "a")), &got); err != nil {
+	if err := json.Unmarshal([]byte(n.must("inspect", "xa")), &got); err != nil {
 		t.Fatal(err)
 	}
 	c := got[0]
-	if c.ID != id || c.Name != "/a" || c.Path != "/bin/echo" || !cmp.Equal(c.Args, []string{"x"}) || c.State.Status != "created" || c.State.Running {
+	if c.ID != id || c.Name != "/xa" || c.Path != "/bin/echo" || !cmp.Equal(c.Args, []string{"x"}) || c.State.Status != "created" || c.State.Running {
 		t.Errorf("container %+v", c)
 	}
 	if c.HostConfig.Memory != 64<<20 || c.HostConfig.NanoCpus != 5e8 || c.HostConfig.NetworkMode != "none" || !cmp.Equal(c.HostConfig.CapAdd, []string{"NET_ADMIN"}) {
@@ -182,36 +182,36 @@ func TestInspectContainer(t *testing.T) {
 	if m.Type != "volume" || m.Name != "data" || m.Source != filepath.Join(n.dir, "root", "volumes", "data") || m.Destination != "/data" || m.RW {
 		t.Errorf("mount %+v", m)
 	}
-	if c.Spec.Name != "a" || !slices.Contains(c.Config.Env, "A=1") {
+	if c.Spec.Name != "xa" || !slices.Contains(c.Config.Env, "A=1") {
 		t.Errorf("spec %+v", c.Spec)
 	}
-	if got := n.must("inspect", "-f", "{{.State.Running}} {{json .HostConfig.CapAdd}}", "a"); got != `false ["NET_ADMIN"]` {
+	if got := n.must("inspect", "-f", "{{.State.Running}} {{json .HostConfig.CapAdd}}", "xa"); got != `false ["NET_ADMIN"]` {
 		t.Errorf("template: %q", got)
 	}
-	n.fails(125, `--format: no field "Nope"`, "inspect", "-f", "{{.State.Nope}}", "a")
+	n.fails(125, `--format: no field "Nope"`, "inspect", "-f", "{{.State.Nope}}", "xa")
 	n.fails(125, `no container, image or volume "zzz"`, "inspect", "-f", "x", "zzz")
-	n.fails(125, `--type "x": container, image and volume exist`, "inspect", "-f", "x", "--type", "x", "a")
-	if r := n.run("inspect", "a", "zzz"); r.code != 125 || !strings.Contains(r.out, id) {
+	n.fails(125, `--type "x": container, image and volume exist`, "inspect", "-f", "x", "--type", "x", "xa")
+	if r := n.run("inspect", "xa", "zzz"); r.code != 125 || !strings.Contains(r.out, id) {
 		t.Errorf("one of two: %+v", r)
 	}
 }
 
 func TestTopAndStats(t *testing.T) {
 	n := newNode(t)
-	n.must("run", "-d", "--name", "a", "test", "/bin/sleep", "1000")
-	pid := n.must("inspect", "-f", "{{.State.Pid}}", "a")
-	if got := strings.Join(strings.Fields(n.must("top", "a", "-o", "pid,args")), " "); got != "PID COMMAND "+pid+" /bin/sleep 1000" {
+	n.must("run", "-d", "--name", "xa", "test", "/bin/sleep", "1000")
+	pid := n.must("inspect", "-f", "{{.State.Pid}}", "xa")
+	if got := strings.Join(strings.Fields(n.must("top", "xa", "-o", "pid,args")), " "); got != "PID COMMAND "+pid+" /bin/sleep 1000" {
 		t.Errorf("top -o: %q", got)
 	}
-	if got := n.must("top", "a"); !strings.HasPrefix(got, "UID ") || !strings.Contains(got, pid) {
+	if got := n.must("top", "xa"); !strings.HasPrefix(got, "UID ") || !strings.Contains(got, pid) {
 		t.Errorf("top: %q", got)
 	}
-	if got := strings.Split(n.must("top", "a", "-e", "-f"), "\n"); len(got) != 2 || !strings.Contains(got[1], pid) {
+	if got := strings.Split(n.must("top", "xa", "-e", "-f"), "\n"); len(got) != 2 || !strings.Contains(got[1], pid) {
 		t.Errorf("top -e -f: %q", got)
 	}
-	n.fails(125, `no column "foo"`, "top", "a", "-o", "foo")
-	n.must("create", "--name", "b", "test", "/bin/true")
-	n.fails(125, `container "b" is created, not running`, "top", "b")
+	n.fails(125, `no column "foo"`, "top", "xa", "-o", "foo")
+	n.must("create", "--name", "xb", "test", "/bin/true")
+	n.fails(125, `container "xb" is created, not running`, "top", "xb")
 
 	n.usage.now = containerizer.Usage{
 		CPU:     &containerizer.CPUUsage{Total: time.Second},
@@ -221,7 +221,7 @@ func TestTopAndStats(t *testing.T) {
 		Network: []containerizer.NetworkUsage{{Interface: "lo", RxBytes: 5}, {Interface: "eth0", RxBytes: 1500, TxBytes: 10}},
 	}
 	got := n.must("stats", "--no-stream", "--format", "{{.Name}}|{{.CPUPerc}}|{{.MemUsage}}|{{.MemPerc}}|{{.NetIO}}|{{.BlockIO}}|{{.PIDs}}")
-	if want := "a|0.00%|32MiB / 64MiB|50.00%|1.5kB / 10B|1kB / 2.5MB|1"; got != want {
+	if want := "xa|0.00%|32MiB / 64MiB|50.00%|1.5kB / 10B|1kB / 2.5MB|1"; got != want {
 		t.Errorf("stats: %q, want %q", got, want)
 	}
 	n.fails(125, `no container "nope"`, "stats", "--no-stream", "nope")
@@ -229,8 +229,8 @@ func TestTopAndStats(t *testing.T) {
 
 func TestLogs(t *testing.T) {
 	n := newNode(t)
-	n.must("run", "-d", "--name", "a", "test", "/bin/sleep", "1000")
-	path := n.must("inspect", "-f", "{{.LogPath}}", "a")
+	n.must("run", "-d", "--name", "xa", "test", "/bin/sleep", "1000")
+	path := n.must("inspect", "-f", "{{.LogPath}}", "xa")
 	// The engine under test keeps no logs; the reader only needs the file.
 	text := ""
 	for i, stream := range []string{"stdout", "stderr", "stdout"} {
@@ -240,21 +240,21 @@ func TestLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for args, want := range map[string]result{
-		"logs a":             {out: "line0\nline2\n", err: "line1\n"},
-		"logs -t --tail 1 a": {out: "2026-01-02T03:04:02.500000000Z line2\n"},
-		"logs --details --since 2026-01-02T03:04:01Z a": {out: "stdout line2\n", err: "stderr line1\n"},
-		"logs --until 2026-01-02T03:04:01Z a":           {out: "line0\n"},
+		"logs xa":             {out: "line0\nline2\n", err: "line1\n"},
+		"logs -t --tail 1 xa": {out: "2026-01-02T03:04:02.500000000Z line2\n"},
+		"logs --details --since 2026-01-02T03:04:01Z xa": {out: "stdout line2\n", err: "stderr line1\n"},
+		"logs --until 2026-01-02T03:04:01Z xa":           {out: "line0\n"},
 	} {
 		if got := n.run(strings.Fields(args)...); got != want {
 			t.Errorf("berth %s: %+v, want %+v", args, got, want)
 		}
 	}
-	n.fails(125, `--tail "x" is not a number or all`, "logs", "--tail", "x", "a")
-	n.fails(125, `--since: "x" is not a time`, "logs", "--since", "x", "a")
+	n.fails(125, `--tail "x" is not a number or all`, "logs", "--tail", "x", "xa")
+	n.fails(125, `--since: "x" is not a time`, "logs", "--since", "x", "xa")
 
 	followed := make(chan result, 1)
-	go func() { followed <- n.run("logs", "-f", "--tail", "0", "a") }()
-	n.must("kill", "a")
+	go func() { followed <- n.run("logs", "-f", "--tail", "0", "xa") }()
+	n.must("kill", "xa")
 	select {
 	case got := <-followed:
 		if got.code != 0 {

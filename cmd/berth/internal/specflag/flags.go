@@ -19,6 +19,8 @@ type Host interface {
 	Abs(path string) (string, error)
 	// Hostname is the node's.
 	Hostname() (string, error)
+	// LimitsSwap says whether the kernel can bound swap.
+	LimitsSwap() bool
 	// DeviceNumber returns the numbers of a device node.
 	DeviceNumber(path string) (major, minor int64, err error)
 	// Container finds a container by name or id.
@@ -141,6 +143,7 @@ func (f *Flags) Spec(host Host, image string, command []string) (*containerizer.
 		f.security.apply,
 		f.log.apply,
 		func(h Host, s *containerizer.Spec) error { return f.Apply(h, &s.Resources) },
+		limitSwap,
 	}
 	for _, step := range steps {
 		if err := step(host, spec); err != nil {

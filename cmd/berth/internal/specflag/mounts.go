@@ -65,6 +65,9 @@ func (f *mountFlags) apply(host Host, spec *containerizer.Spec) error {
 		return err
 	}
 	nameAnonymous(host, spec, own)
+	if spec.Namespaces.User.Mode == containerizer.NamespacePrivate {
+		mapVolumes(own)
+	}
 	inherited, err := f.inherited(host, own)
 	if err != nil {
 		return err
@@ -98,6 +101,16 @@ func checkDestinations(mounts []containerizer.Mount) error {
 		seen[m.Destination] = true
 	}
 	return nil
+}
+
+// mapVolumes lets the ids of files in volumes be those that the container sees,
+// whatever its user namespace maps them to. Files of the host stay the host's.
+func mapVolumes(mounts []containerizer.Mount) {
+	for i := range mounts {
+		if m := &mounts[i]; m.Type == containerizer.MountVolume && !slices.Contains(m.Options, "idmap") {
+			m.Options = append(m.Options, "idmap")
+		}
+	}
 }
 
 // nameAnonymous names the volumes without a name and notes them.

@@ -132,6 +132,18 @@ func (f *ResourceFlags) applyMemory(r *specs.LinuxResources) error {
 	return nil
 }
 
+// limitSwap gives a container with limited memory as much swap again unless it was
+// told otherwise, as Docker does.
+func limitSwap(host Host, s *containerizer.Spec) error {
+	m := s.Resources.Linux.Memory
+	if m == nil || m.Limit == nil || m.Swap != nil || *m.Limit > math.MaxInt64/2 || !host.LimitsSwap() {
+		return nil
+	}
+	both := *m.Limit * 2
+	m.Swap = &both
+	return nil
+}
+
 func (f *ResourceFlags) applyCPU(r *specs.LinuxResources) error {
 	c := specs.LinuxCPU{Cpus: f.cpusetCPUs, Mems: f.cpusetMems}
 	changed := f.resourceSet.Changed

@@ -42,6 +42,8 @@ func (node) Abs(path string) (string, error) {
 	return filepath.Join("/home/me/dir", path), nil
 }
 
+func (node) LimitsSwap() bool { return true }
+
 func (node) Hostname() (string, error) { return "thenode", nil }
 
 func (node) DeviceNumber(path string) (major, minor int64, err error) {
@@ -115,7 +117,8 @@ func TestSpecGolden(t *testing.T) {
 		"dns":         "--no-hosts=false --dns 1.1.1.1 --dns-search example.org --dns-option ndots:2 --add-host db:10.0.0.1 --add-host v6=[fd00::1] --add-host gw:host-gateway debian",
 		"security":    "--privileged=false --cap-add net_admin --cap-drop ALL --security-opt no-new-privileges --security-opt seccomp=profile.json --security-opt apparmor=unconfined --security-opt label=type:foo_t --security-opt mask=/proc/foo debian",
 		"unconfined":  "--privileged --security-opt seccomp=unconfined --security-opt systempaths=unconfined --security-opt label=disable debian",
-		"userns":      "--userns private debian",
+		"userns":      "--userns private -v data:/data -v /a:/b debian",
+		"memory":      "-m 64m debian",
 		"uidmap":      "--uidmap 0:100000:1000 --uidmap 1000:1000:1 --gidmap 0:200000:1000 debian",
 		"devices":     "--device /dev/fuse --device /dev/sda:/dev/xvda:r --device /dev/null:rw --device nvidia.com/gpu=all --device-cgroup-rule=c\u00a042:*\u00a0rwm debian",
 		"log":         "--log-driver cri --log-opt max-size=10m --log-opt max-file=3 --log-opt path=out.log debian",
