@@ -2,6 +2,9 @@ package e2e_test
 
 import (
 	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -202,4 +205,23 @@ func TestStats(t *testing.T) {
 	if !strings.HasPrefix(got, "counted 1 ") || !strings.Contains(got, "64MiB") {
 		t.Errorf("stats: %q", got)
 	}
+}
+
+// What a removed container wrote takes no space for long, also when nothing else is
+// run on the node.
+func TestRemovedFilesFreeTheirSpace(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.sh("head -c 40000000 /dev/urandom > /file")
+	eventually(t, func() string {
+		out, err := exec.CommandContext(t.Context(), "du", "-sm", filepath.Join(n.dir, "root")).Output()
+		if err != nil {
+			return err.Error()
+		}
+		megabytes, err := strconv.Atoi(strings.Fields(string(out))[0])
+		if err != nil {
+			return err.Error()
+		}
+		return unless(megabytes < 20, fmt.Sprintf("root takes %d MB", megabytes))
+	})
 }
