@@ -255,15 +255,14 @@ func (e *Engine) namespacePath(id containerizer.ContainerID, t specs.LinuxNamesp
 	if err != nil {
 		return "", err
 	}
-	s := e.view(l)
-	if !s.State.Alive() {
-		return "", fmt.Errorf("%s namespace of container %q: it is %s: %w", file, id, s.State, containerizer.ErrFailedPrecondition)
+	if !l.st.State.Alive() || e.ended(l) != nil {
+		return "", fmt.Errorf("%s namespace of container %q: it is %s or has ended: %w", file, id, l.st.State, containerizer.ErrFailedPrecondition)
 	}
 	if n, is := e.launcher.(containerizer.NamespaceHolder); is {
 		return n.NamespacePath(e.container(l), t)
 	}
-	if s.PID == 0 {
+	if l.st.PID == 0 {
 		return "", fmt.Errorf("%s namespace of container %q: it has no process: %w", file, id, containerizer.ErrFailedPrecondition)
 	}
-	return fmt.Sprintf("/proc/%d/ns/%s", s.PID, file), nil
+	return fmt.Sprintf("/proc/%d/ns/%s", l.st.PID, file), nil
 }

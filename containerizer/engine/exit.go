@@ -229,7 +229,9 @@ func (e *Engine) kill(ctx context.Context, op *operation, h *held, l *loaded) (*
 	defer cancel()
 	c := e.container(l)
 	c.Ledger = ownedLedger{h.ledger, launcherOwner}
-	if s, err := e.launcher.Status(c); err == nil && s.Running && s.PID > 0 {
+	s, err := e.launcher.Status(c)
+	alive := err == nil && s.Running
+	if alive && s.PID > 0 {
 		if err := noteSignal(l.dir, int(unix.SIGKILL)); err != nil {
 			return nil, fmt.Errorf("kill container %q: %w", l.id, err)
 		}
@@ -237,7 +239,9 @@ func (e *Engine) kill(ctx context.Context, op *operation, h *held, l *loaded) (*
 	if err := e.killAll(ctx, h, c); err != nil {
 		return nil, fmt.Errorf("kill the processes of container %q: %w", l.id, err)
 	}
-	s, err := e.launcher.Status(c)
+	if alive || err != nil { // it was not known how it ended
+		s, err = e.launcher.Status(c)
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("kill container %q: %w", l.id, err)

@@ -156,15 +156,15 @@ func (e *Engine) holdLoaded(ctx context.Context, id containerizer.ContainerID) (
 // in between.
 func (e *Engine) remove(h *held) error {
 	children := filepath.Join(h.dir, childrenFolder)
-	if err := os.Remove(children); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		if errors.Is(err, unix.ENOTEMPTY) {
-			return errChildren
-		}
-		return err
+	switch err := unix.Rmdir(children); {
+	case errors.Is(err, unix.ENOTEMPTY):
+		return errChildren
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("remove %q: %w", children, err)
 	}
 	dead := filepath.Join(e.state, containersFolder, deadPrefix+rand.Text())
-	if err := os.Rename(h.dir, dead); err != nil {
-		return err
+	if err := unix.Rename(h.dir, dead); err != nil {
+		return fmt.Errorf("take the folder %q away: %w", h.dir, err)
 	}
 	return os.RemoveAll(dead)
 }

@@ -96,13 +96,19 @@ func (e *Engine) pause(ctx context.Context, id containerizer.ContainerID) error 
 // waitAlive waits for the end of l's process, reaps it, and returns how it ended;
 // nil when another operation came first.
 func (e *Engine) waitAlive(ctx context.Context, l *loaded) (*containerizer.Termination, error) {
-	t := e.ended(l)
+	var t *containerizer.Termination
+	if l.st.Boot != e.bootID { // nobody is left to wait for
+		t = e.ended(l)
+	}
 	if t == nil {
 		stop := e.watch(ctx, l)
 		var err error
 		t, err = e.launcher.Wait(ctx, e.container(l))
 		stop()
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
+			t = e.ended(l) // the launcher has lost sight of it
+		}
+		if t == nil {
 			return nil, err
 		}
 	}
