@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -32,25 +31,29 @@ func templateName(s deviceSet) string {
 }
 
 // ensureTemplate makes the group with rules s in dir. It appears complete or not
-// at all: it is filled under another name first, and processes that do so at the
-// same time all succeed.
+// at all: it is filled under another name, by one process at a time.
 func ensureTemplate(dir string, s deviceSet) error {
-	if exists(dir) {
-		return nil
+	parent, err := open(path.Dir(dir), unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
 	}
-	work := dir + "." + strconv.Itoa(os.Getpid())
-	if err := mkdir(work); err != nil && !errors.Is(err, unix.EEXIST) {
+	defer func() { _ = unix.Close(parent) }() // and unlock
+	if err := retry(func() error { return unix.Flock(parent, unix.LOCK_EX) }); err != nil {
+		return fmt.Errorf("lock %q: %w", path.Dir(dir), err)
+	}
+	if exists(dir) {
+		return nil // by another process, while we waited
+	}
+	work := dir + ".new"
+	if err := mkdir(work); err != nil && !errors.Is(err, unix.EEXIST) { // EEXIST: its maker was killed
 		return err
 	}
 	if err := writeDevices(work, s); err != nil {
 		return errors.Join(err, rmdir(work))
 	}
-	err := retry(func() error { return unix.Rename(work, dir) })
-	if err != nil {
-		_ = rmdir(work) // the other's is as good; a leftover is retried above
-	}
-	if err != nil && !exists(dir) {
-		return fmt.Errorf("make the group %q for default devices: %w", dir, err)
+	if err := retry(func() error { return unix.Rename(work, dir) }); err != nil {
+		err = fmt.Errorf("make the group %q for default devices: %w", dir, err)
+		return errors.Join(err, rmdir(work))
 	}
 	return nil
 }

@@ -226,3 +226,34 @@ func TestNamesOfControlFiles(t *testing.T) {
 		}
 	}
 }
+
+// With version 2, a parent that has processes of others cannot have groups with
+// limits below it. Nothing of theirs is moved, and the message says what to do.
+func TestCgroupParentWithProcesses(t *testing.T) {
+	if !unified(t) {
+		return // version 1 does not mind
+	}
+	top := newParent(t)
+	iso := newIsolator(t, cgroup.Options{Parent: top})
+	kept := prepared(t, iso, &containerizer.Spec{}) // so that top hands controllers down
+	dir := filepath.Dir(kept.Launch.Cgroup.Unified) + "/foreign"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	foreign := newContainer(t, &containerizer.Spec{})
+	foreign.Launch = &containerizer.LaunchInfo{Cgroup: &containerizer.CgroupAttachment{Unified: dir}}
+	cmd := ready(t, foreign, "echo ready; exec sleep 60")
+	f := newContainer(t, &containerizer.Spec{CgroupParent: top + "/foreign"})
+	_, err := iso.Prepare(t.Context(), f.Container)
+	if !errors.Is(err, containerizer.ErrFailedPrecondition) || !strings.Contains(err.Error(), "has processes") {
+		t.Errorf("Prepare = %v, want ErrFailedPrecondition that says why", err)
+	}
+	clean(t, iso, f)
+	if got, want := cgroupOf(t, cmd.Process.Pid, ""), top+"/foreign"; got != want {
+		t.Errorf("the foreign process was moved to %q", got)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+}

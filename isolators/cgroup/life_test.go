@@ -3,6 +3,7 @@ package cgroup_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,6 +182,38 @@ func TestParallel(t *testing.T) {
 		for _, dir := range left {
 			if name := filepath.Base(dir); !strings.HasPrefix(name, "devices.") || strings.Count(name, ".") != 1 {
 				t.Errorf("left below the parent: %q", dir)
+			}
+		}
+	}
+}
+
+// Parents that come and go with the containers of others, and what the first
+// containers below a new parent make for all.
+func TestParallelBelowNewParents(t *testing.T) {
+	top := newParent(t)
+	for round := range 10 {
+		iso := newIsolator(t, cgroup.Options{Parent: fmt.Sprintf("%s/default%d", top, round)})
+		var wg sync.WaitGroup
+		errs := make([]error, 16)
+		for n := range errs {
+			f := newContainer(t, &containerizer.Spec{})
+			if n%2 == 0 {
+				f.Spec.CgroupParent = top + "/made/for"
+			}
+			wg.Go(func() {
+				for range 4 {
+					_, err := iso.Prepare(t.Context(), f.Container)
+					errs[n] = errors.Join(errs[n], err, iso.Cleanup(t.Context(), f.Container))
+				}
+			})
+		}
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		for _, root := range roots(t) {
+			if _, err := os.Stat(root + top + "/made"); err == nil {
+				t.Errorf("round %d: %s%s/made is left", round, root, top)
 			}
 		}
 	}

@@ -129,9 +129,9 @@ func TestCPUQuotaThrottles(t *testing.T) {
 		if err := iso.Usage(t.Context(), f.Container, &u); err != nil {
 			t.Fatal(err)
 		}
-		return u.CPU.ThrottledPeriods >= 2
+		return u.CPU.ThrottledPeriods >= 2 && u.CPU.Throttled > 0 // counted when it ends
 	})
-	if u.CPU.Total <= 0 || u.CPU.Throttled <= 0 || u.CPU.Periods < u.CPU.ThrottledPeriods {
+	if u.CPU.Total <= 0 || u.CPU.Periods < u.CPU.ThrottledPeriods {
 		t.Errorf("usage of a throttled process = %+v", *u.CPU)
 	}
 	// A tenth of one processor, with room for the first, unthrottled slices.

@@ -214,13 +214,14 @@ func (i *Isolator) makeGroup(h *hierarchy, dir string) error {
 		}
 	}
 	err := mkdir(dir)
-	// The parent may go away again, with the last container of somebody else in it.
-	for tries := 0; errors.Is(err, unix.ENOENT) && tries < 8; tries++ {
-		if err := i.makeParents(h, path.Dir(dir)); err != nil {
-			return err
+	// Parents may go away again and again, each time with the last container of
+	// somebody else below them.
+	for tries := 0; gone(err) && tries < 1000; tries++ {
+		if err = i.makeParents(h, path.Dir(dir)); err != nil {
+			continue
 		}
 		if i.node.unified {
-			if err := i.handDown(path.Dir(dir)); err != nil {
+			if err = i.handDown(path.Dir(dir)); err != nil {
 				return err
 			}
 		}

@@ -16,15 +16,15 @@ import (
 )
 
 // handDown lets the children of group dir have the controllers of this node
-// (cgroup.subtree_control, version 2), and for that its parents'. A missing dir
-// is no error. What an owner further up does not hand down stays missing.
-func (i *Isolator) handDown(dir string) error {
+// (cgroup.subtree_control, version 2), and for that its parents'. That dir is gone
+// is no error: whoever needs it finds out. What an owner further up does not hand
+// down stays missing.
+func (i *Isolator) handDown(dir string) error { return ignoreGone(i.enableBelow(dir)) }
+
+func (i *Isolator) enableBelow(dir string) error {
 	root := i.node.hierarchies[0].dir
 	enabled, err := readFile(dir + "/cgroup.subtree_control")
 	if err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
 		return err
 	}
 	missing := without(i.node.toEnable, strings.Fields(enabled))
@@ -36,7 +36,7 @@ func (i *Isolator) handDown(dir string) error {
 		return err
 	}
 	if dir != root && len(without(missing, strings.Fields(available))) > 0 {
-		if err := i.handDown(path.Dir(dir)); err != nil {
+		if err := i.enableBelow(path.Dir(dir)); err != nil {
 			return err
 		}
 		if available, err = readFile(dir + "/cgroup.controllers"); err != nil {
@@ -48,9 +48,13 @@ func (i *Isolator) handDown(dir string) error {
 		return nil
 	}
 	request := "+" + strings.Join(missing, " +")
+	if _, ours := readMark(dir); ours && !strings.HasSuffix(dir, ".slice") {
+		return emptyIntoLeaf(dir, request)
+	}
 	err = writeFile(dir+"/cgroup.subtree_control", request)
 	if errors.Is(err, unix.EBUSY) {
-		return i.emptyIntoLeaf(dir, request)
+		return fmt.Errorf("the control group %q has processes, so with version 2 no group below it can have limits; choose another cgroup parent, or move the processes to a group below it: %w",
+			dir, containerizer.ErrFailedPrecondition)
 	}
 	return err
 }
@@ -66,15 +70,11 @@ func without(all, some []string) []string {
 	return rest
 }
 
-// emptyIntoLeaf moves the processes of a container's group to a leaf below it, so
-// that the group can hand controllers down: the price of the first child of a
-// container with a process, paid by nobody else. Within its cgroup namespace the
-// container still finds its limits at the root.
-func (i *Isolator) emptyIntoLeaf(dir, request string) error {
-	if _, ok := readMark(dir); !ok {
-		return fmt.Errorf("the control group %q has processes, so with version 2 no group below it can have limits; choose another cgroup parent, or move the processes to a group below it: %w",
-			dir, containerizer.ErrFailedPrecondition)
-	}
+// emptyIntoLeaf makes the leaf of a container's group, and moves the group's
+// processes there, so that the group can hand controllers down: the price of the
+// first child of a container with a process, paid by nobody else. Within its
+// cgroup namespace the container still finds its limits at the root.
+func emptyIntoLeaf(dir, request string) error {
 	leaf := dir + "/" + leafName
 	if err := mkdir(leaf); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
