@@ -215,6 +215,69 @@ func TestBarriers(t *testing.T) {
 	reap(t, c)
 }
 
+// A child that waits keeps its inputs open and nothing else of the parent's.
+func TestChildClosesWhatIsNotItsOwn(t *testing.T) {
+	var b program.Builder
+	first, second := b.Input(), b.Input()
+	b.Input()
+	b.Call(unix.SYS_WRITE, program.Progress, b.Text("B"), 1).With(program.FlagFull)
+	b.Call(unix.SYS_READ, program.Progress, b.Zeros(1), 1).With(program.FlagFull)
+	b.Call(unix.SYS_DUP3, first, 1, 0)
+	b.Call(unix.SYS_DUP3, second, 2, 0)
+	execSh(&b, "exit 0")
+	var pipes [40][2]int
+	for i := range pipes {
+		if err := unix.Pipe2(pipes[i][:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		defer closeBoth(pipes[i])
+	}
+	// Out of order, adjacent, and none at all.
+	inputs := []int{pipes[30][1], pipes[30][0], -1}
+	c, err := load(t, &b).Spawn(inputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, f := next(t, c); p != interp.ProgressBarrier {
+		t.Fatalf("progress %v %+v, want the barrier", p, f)
+	}
+	list, err := os.ReadDir("/proc/" + strconv.Itoa(c.PID) + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range list {
+		fd, _ := strconv.Atoi(entry.Name())
+		target, _ := os.Readlink("/proc/" + strconv.Itoa(c.PID) + "/fd/" + entry.Name())
+		if fd > 2 && fd != inputs[0] && fd != inputs[1] && target[:min(7, len(target))] != "socket:" {
+			t.Errorf("the child has %d open, %s", fd, target)
+		}
+	}
+	if n := len(list); n != 3+2+1 {
+		t.Errorf("the child has %d descriptors open, want 6", n)
+	}
+	// The parent's death is the end of the wait.
+	_ = unix.Close(c.ProgressFD())
+	if ws := wait(t, c.PID); ws.Exited() && ws.ExitStatus() == 0 {
+		t.Errorf("status %#x", ws)
+	}
+}
+
+func closeBoth(pipe [2]int) { _, _ = unix.Close(pipe[0]), unix.Close(pipe[1]) }
+
+// wait reaps a process.
+func wait(t testing.TB, pid int) (ws syscall.WaitStatus) {
+	t.Helper()
+	for {
+		_, err := syscall.Wait4(pid, &ws, syscall.WALL, nil)
+		if err == nil {
+			return ws
+		}
+		if err != syscall.EINTR {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestKilledChildIsAFailure(t *testing.T) {
 	var b program.Builder
 	b.Call(unix.SYS_READ, program.Progress, b.Zeros(1), 1)

@@ -48,6 +48,9 @@ func run(h *program.Header, pc uintptr) {
 	const headerSize, opSize = unsafe.Sizeof(program.Header{}), unsafe.Sizeof(program.Op{})
 	ops := unsafe.Add(unsafe.Pointer(h), headerSize)
 	slots := unsafe.Add(ops, (uintptr(h.Ops)*opSize+uintptr(h.Relocs)*4+7)&^7)
+	if pc == 0 {
+		closeOthers(h)
+	}
 	for ; pc < uintptr(h.Ops); pc++ {
 		h.Current = uint32(pc)
 		o := (*program.Op)(unsafe.Add(ops, pc*opSize))

@@ -31,6 +31,7 @@ func (im *Image) Spawn(fds []int) (*Child, error) {
 	for i, fd := range fds {
 		im.setSlot(i+1, fd)
 	}
+	im.planClosing(pair[1], fds)
 	c := &Child{image: im, socket: pair[0], PidFD: -1, Pty: -1}
 	if err := c.start(h, fds); err != nil {
 		_ = c.Close()
@@ -103,10 +104,13 @@ const (
 )
 
 // cloneBlocked makes the clone with all signals blocked, so that none is delivered
-// to the child on the parent's stack or handlers.
+// to the child on the parent's stack or handlers. Nothing in it lets the scheduler
+// in, so the goroutine stays on its thread without LockOSThread, which would start
+// a further thread (runtime.startTemplateThread).
+//
+//go:nosplit
+//go:norace
 func cloneBlocked(args *cloneArgs, h *program.Header) (pid int, errno syscall.Errno) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	all, old := ^uint64(0), uint64(0)
 	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetMask, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	r, e := rawClone(args, unsafe.Sizeof(*args), h, 0, runPC())
