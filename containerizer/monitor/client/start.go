@@ -73,6 +73,11 @@ func (c *Client) spawn(binary string, o Options, conn, dir int) error {
 		return fmt.Errorf("open /dev/null: %w", err)
 	}
 	defer closeAll([]int{null})
+	sealed, path, err := seal(binary)
+	if err != nil {
+		return fmt.Errorf("start the monitor %q: %w", binary, err)
+	}
+	defer closeAll(sealed)
 	pidfd := -1
 	attr := &syscall.ProcAttr{
 		Env:   append(append(make([]string, 0, len(o.Env)+2), o.Env...), wire.EnvOneP, wire.EnvNoGC),
@@ -84,7 +89,7 @@ func (c *Client) spawn(binary string, o Options, conn, dir int) error {
 	// 2 MiB; the monitor takes it back for its own children.
 	before, _ := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
-	pid, err := syscall.ForkExec(binary, append([]string{binary}, o.ExitCommand...), attr)
+	pid, err := syscall.ForkExec(path, append([]string{binary}, o.ExitCommand...), attr)
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, uintptr(before), 0, 0, 0)
 	thpMu.Unlock()
 	if err != nil {
