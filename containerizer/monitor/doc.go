@@ -96,13 +96,13 @@
 // Go heap, given back one second after the last event; no timer, no garbage
 // collection and no wake-up while nothing happens (but one of the Go runtime's
 // own, once a minute). One P, no collector: the client sets the environment for
-// that (see wire.EnvOneP). Twenty monitors with a container each take 536 KiB of
-// PSS each, conmon 381; with two containers 253 a container (TestMemory).
+// that (see wire.EnvOneP). Twenty monitors with a container each take 524 KiB of
+// PSS each, conmon 379; with two containers 246 a container (TestMemory).
 //
 // # Security
 //
 // The monitor is not dumpable: until its execve a container's process shares the
 // monitor's memory, and may already be in namespaces that hostile processes live
 // in. Descriptors that its starter had open are closed. All of its own are
-// close-on-exec, and the program of a launch closes what it does not pass on.
+// close-on-exec, and a process begins its program with closing all but its inputs.
 package monitor

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -365,4 +367,108 @@ func mentioning(text string) (pids []string) {
 		}
 	}
 	return pids
+}
+
+// Whenever the monitor is killed, every request of its client ends, and a process
+// that had not reached its execve goes.
+func TestMonitorIsKilledAnytime(t *testing.T) {
+	for i := range 60 {
+		dir := t.TempDir()
+		c, err := client.Start(binary, dir, client.Options{ExitCommand: []string{"/bin/touch", filepath.Join(dir, "torn-down")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := c.MonitorPID(contextOf(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		killed := make(chan struct{})
+		time.AfterFunc(time.Duration(i)*100*time.Microsecond, func() { // the moment is what is tested
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			close(killed)
+		})
+		r := request(t, "a", "echo "+dir+"; sleep 0.05", dir, options{barrier: true})
+		r.IO, _, _ = streams(nil)
+		p, err := c.Launch(contextOf(t), r)
+		if err == nil {
+			_, err = c.Release(contextOf(t), "a", true)
+			if sessionErr := p.Session().Wait(); sessionErr != nil && !errors.Is(sessionErr, containerizer.ErrUnavailable) {
+				t.Errorf("session: %v", sessionErr)
+			}
+		}
+		if err == nil {
+			_, err = p.Wait(contextOf(t))
+		}
+		if err != nil && !errors.Is(err, containerizer.ErrUnavailable) && !errors.Is(err, containerizer.ErrNotFound) {
+			t.Errorf("killed after %d steps: %v", i, err)
+		}
+		<-killed
+		_ = c.Close()
+		eventually(t, "processes gone", func() bool { return len(mentioning(dir)) == 0 })
+	}
+}
+
+// A client that serves many processes keeps nothing of those that have ended.
+func TestClientForgets(t *testing.T) {
+	f := running(t)
+	ctx := contextOf(t)
+	goroutines := runtime.NumGoroutine()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	block := encode(t, "echo x; cat", options{})
+	for i := range 300 {
+		fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Write(fd, block); err != nil {
+			t.Fatal(err)
+		}
+		r := &client.LaunchRequest{Name: fmt.Sprint("e", i), Program: fd, ProgramSize: len(block), Exec: true, Stdin: wire.StdinOnce}
+		r.IO = &containerizer.IO{Stdin: strings.NewReader("y\n"), Stdout: io.Discard}
+		p, err := f.Launch(ctx, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeFD(fd)
+		if _, err := p.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Session().Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "goroutines ended", func() bool { return runtime.NumGoroutine() <= goroutines })
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if after.HeapAlloc > before.HeapAlloc+128<<10 {
+		t.Errorf("the client's heap grew from %d to %d bytes", before.HeapAlloc, after.HeapAlloc)
+	}
+	f.well(t)
+}
+
+// A held process has nothing open that others wait for the end of.
+func TestHeldKeepsNothingOpen(t *testing.T) {
+	f := start(t, client.Options{})
+	root := request(t, "a", "cat; echo end; exec sleep 1000", "", options{})
+	root.Stdin = wire.StdinOnce
+	in, w := pipe(t)
+	var out *output
+	root.IO, out, _ = streams(in)
+	running := f.launch(root)
+	defer kill(t, running.PID)
+	held := f.launch(request(t, "a.b", "exit 0", "", options{hold: true}))
+	_ = w.Close()
+	out.await(t, "end\n") // the end of its input came through
+	p := connect(t, f.dir)
+	kill(t, f.pid)
+	<-f.Done()
+	if _, _, ok := p.hear(); ok {
+		t.Error("a connection outlives the monitor")
+	}
+	if _, err := client.Dial(f.dir); !errors.Is(err, containerizer.ErrNotFound) {
+		t.Errorf("dial: %v", err)
+	}
+	eventually(t, "held process gone", func() bool { return !alive(held.PID) })
 }

@@ -97,11 +97,11 @@ func (c *Client) launch(ctx context.Context, name string, kind wire.Type, flags 
 		return nil, err
 	}
 	p := &Process{Name: name, client: c, tag: tag, call: k, session: s}
-	if s != nil {
-		s.start()
-	}
 	err = c.send(wire.Header{Type: kind, Flags: flags, Tag: tag}, body, fds...)
 	if err == nil {
+		if s != nil {
+			s.start() // not before: its input would come to nobody
+		}
 		err = p.step(ctx)
 	}
 	if err != nil {
