@@ -1,8 +1,9 @@
 package containerizer
 
 import (
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // Class says what kind of container a [Spec] describes.
@@ -191,6 +192,7 @@ type Resources struct {
 // MountType says what a [Mount] mounts.
 type MountType string
 
+// Types of mounts.
 const (
 	MountBind   MountType = "bind"   // Source is a path on the host
 	MountTmpfs  MountType = "tmpfs"  // Options as tmpfs(5): size=, mode=, …

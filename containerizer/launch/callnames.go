@@ -33,6 +33,7 @@ func callName(nr uint32) string {
 	return fmt.Sprintf("syscall_%d", nr)
 }
 
+//nolint:gochecknoglobals // a constant table
 var callNames = [...]struct {
 	nr   uint32
 	name string

@@ -117,24 +117,29 @@ func (in Input) String() string {
 	if in.Path == "" {
 		return string(in.Kind)
 	}
-	var extra []string
-	if t := in.Tree; t != nil {
-		if t.Recursive {
-			extra = append(extra, "recursive")
-		}
-		if t.IDMap {
-			extra = append(extra, "idmapped")
-		}
-		if a := t.Attributes; a != (Attributes{}) {
-			extra = append(extra, fmt.Sprintf("set %#x clear %#x", a.Set, a.Clear))
-		}
-		if a := t.RecursiveAttributes; a != (Attributes{}) {
-			extra = append(extra, fmt.Sprintf("recursively set %#x clear %#x", a.Set, a.Clear))
-		}
+	return fmt.Sprintf("%s %q%s", in.Kind, in.Path, in.Tree.describe())
+}
+
+// describe is what is particular about the mount, in parentheses.
+func (t *Tree) describe() string {
+	if t == nil {
+		return ""
 	}
-	s := fmt.Sprintf("%s %q", in.Kind, in.Path)
-	if len(extra) > 0 {
-		s += " (" + strings.Join(extra, ", ") + ")"
+	var list []string
+	if t.Recursive {
+		list = append(list, "recursive")
 	}
-	return s
+	if t.IDMap {
+		list = append(list, "idmapped")
+	}
+	if a := t.Attributes; a != (Attributes{}) {
+		list = append(list, fmt.Sprintf("set %#x clear %#x", a.Set, a.Clear))
+	}
+	if a := t.RecursiveAttributes; a != (Attributes{}) {
+		list = append(list, fmt.Sprintf("recursively set %#x clear %#x", a.Set, a.Clear))
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(list, ", ") + ")"
 }

@@ -14,6 +14,8 @@ import (
 )
 
 // deviceLinks are the links of runtime-spec, runtime-linux.md "Dev symbolic links".
+//
+//nolint:gochecknoglobals // a constant table
 var deviceLinks = [...][2]string{
 	{"/proc/self/fd", "fd"},
 	{"/proc/self/fd/0", "stdin"},

@@ -20,62 +20,51 @@ import (
 )
 
 // busybox returns a static busybox of the machine.
-func busybox(t testing.TB) string {
-	t.Helper()
+func busybox(tb testing.TB) string {
+	tb.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("containers need root")
+		tb.Skip("containers need root")
 	}
 	path, err := exec.LookPath("busybox")
 	if err != nil {
-		t.Skip("needs busybox-static")
+		tb.Skip("needs busybox-static")
 	}
 	return path
 }
 
 // makeRootfs makes a root filesystem of busybox.
-func makeRootfs(t testing.TB) string {
-	t.Helper()
-	box, err := os.ReadFile(busybox(t))
+func makeRootfs(tb testing.TB) string {
+	tb.Helper()
+	box, err := os.ReadFile(busybox(tb))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	root := filepath.Join(t.TempDir(), "rootfs")
+	root := filepath.Join(tb.TempDir(), "rootfs")
 	for _, dir := range []string{"bin", "etc", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
-	os.Chmod(filepath.Dir(root), 0o755)
-	os.Chmod(filepath.Dir(filepath.Dir(root)), 0o755)
+	_ = os.Chmod(filepath.Dir(root), 0o755)
+	_ = os.Chmod(filepath.Dir(filepath.Dir(root)), 0o755)
 	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), box, 0o755); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	for _, name := range strings.Fields("sh true cat id hostname ls stat mount touch mkdir echo readlink grep sleep test wc tty pwd printenv") {
+	for name := range strings.FieldsSeq("sh true cat id hostname ls stat mount touch mkdir echo readlink grep sleep test wc tty pwd printenv") {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return root
 }
 
-// allCapabilities is every capability that the test itself has.
-func ownCapabilities(t testing.TB) uint64 {
-	t.Helper()
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		t.Fatal(err)
-	}
-	return uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32
-}
-
 // config is a container with the usual mounts and namespaces.
-func config(t testing.TB, args ...string) *launch.Config {
-	t.Helper()
+func config(tb testing.TB, args ...string) *launch.Config {
+	tb.Helper()
 	return &launch.Config{
 		ID: "test",
 		Info: &containerizer.LaunchInfo{
-			Rootfs: &containerizer.Rootfs{Path: makeRootfs(t)},
+			Rootfs: &containerizer.Rootfs{Path: makeRootfs(tb)},
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
 			},
@@ -88,7 +77,8 @@ func config(t testing.TB, args ...string) *launch.Config {
 				{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 			},
 			Devices: []specs.LinuxDevice{
-				{Path: "/dev/null", Type: "c", Major: 1, Minor: 3}, {Path: "/dev/zero", Type: "c", Major: 1, Minor: 5},
+				{Path: "/dev/null", Type: "c", Major: 1, Minor: 3},
+				{Path: "/dev/zero", Type: "c", Major: 1, Minor: 5},
 				{Path: "/dev/tty", Type: "c", Major: 5, Minor: 0},
 			},
 			MaskedPaths:   []string{"/proc/version", "/proc/scsi", "/proc/nowhere", "/sys/firmware"},
@@ -103,7 +93,7 @@ func config(t testing.TB, args ...string) *launch.Config {
 			},
 			NoNewPrivileges: true,
 		},
-		PivotDir: t.TempDir(),
+		PivotDir: tb.TempDir(),
 		IsDir:    isDir,
 		LastCap:  unix.CAP_LAST_CAP,
 	}
@@ -125,13 +115,13 @@ type outcome struct {
 }
 
 // runContainer compiles and runs c to its end.
-func runContainer(t testing.TB, c *launch.Config) outcome {
-	t.Helper()
-	return runProgram(t, c, func() (*launch.Program, error) { return launch.Compile(c) }, nil)
+func runContainer(tb testing.TB, c *launch.Config) outcome {
+	tb.Helper()
+	return runProgram(tb, c, func() (*launch.Program, error) { return launch.Compile(c) }, nil)
 }
 
-func runProgram(t testing.TB, c *launch.Config, compile func() (*launch.Program, error), pidfd *os.File) outcome {
-	t.Helper()
+func runProgram(tb testing.TB, c *launch.Config, compile func() (*launch.Program, error), pidfd *os.File) outcome {
+	tb.Helper()
 	p, err := compile()
 	if err != nil {
 		return outcome{err: err}
@@ -143,7 +133,7 @@ func runProgram(t testing.TB, c *launch.Config, compile func() (*launch.Program,
 		if o.Rootfs, err = inputs.MountRootfs(c.Info.Rootfs, c.Info.UIDMappings, c.Info.GIDMappings, &mapper); err != nil {
 			return outcome{err: err}
 		}
-		defer o.Rootfs.Close()
+		defer func() { _ = o.Rootfs.Close() }()
 	}
 	files, err := inputs.Open(p.Inputs, o)
 	if err != nil {
@@ -153,38 +143,37 @@ func runProgram(t testing.TB, c *launch.Config, compile func() (*launch.Program,
 
 	out, outW, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	null, err := os.Open("/dev/null")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }()
 	fds := []int{int(null.Fd()), int(outW.Fd()), int(outW.Fd())}
 	for _, f := range files {
 		fds = append(fds, int(f.Fd()))
 	}
 	im, err := interp.LoadBlock(p.Block)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer im.Close()
+	defer func() { _ = im.Close() }()
 	child, err := im.Spawn(fds)
-	outW.Close()
-	var stage *interp.StageError
-	if errors.As(err, &stage) {
+	_ = outW.Close()
+	if stage, ok := errors.AsType[*interp.StageError](err); ok {
 		return outcome{err: p.Explain(stage.Failure)}
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var text bytes.Buffer
 	var launchErr error
 	for done := false; !done; {
 		fds := []unix.PollFd{{Fd: int32(child.ProgressFD()), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds, 20000); err != nil && err != unix.EINTR {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		progress, failure := child.Progress()
 		switch progress {
@@ -195,23 +184,24 @@ func runProgram(t testing.TB, c *launch.Config, compile func() (*launch.Program,
 			done = true
 		case interp.ProgressBarrier, interp.ProgressHeld:
 			if err := child.Release(); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
+		default: // no news
 		}
 	}
 	source := out
 	if child.Pty >= 0 {
 		source = os.NewFile(uintptr(child.Pty), "pty")
-		defer source.Close()
+		defer func() { _ = source.Close() }()
 	}
-	text.ReadFrom(source) // a pty ends with EIO
+	_, _ = text.ReadFrom(source) // a pty ends with EIO
 	var ws syscall.WaitStatus
 	for {
 		if _, err := syscall.Wait4(child.PID, &ws, syscall.WALL, nil); err != syscall.EINTR {
 			break
 		}
 	}
-	child.Close()
+	_ = child.Close()
 	return outcome{text.String(), ws, launchErr}
 }
 
@@ -437,7 +427,7 @@ func TestExecJoins(t *testing.T) {
 				t.Fatal(err)
 			}
 			f := os.NewFile(uintptr(pidfd), "pidfd")
-			defer f.Close()
+			defer func() { _ = f.Close() }()
 
 			e := config(t, "sh", "-c", "hostname; id -u; grep -E 'CapEff|NoNewPrivs' /proc/self/status; ls /proc/self/ns | wc -l; test $$ -gt 1 && echo joined")
 			e.Info = &containerizer.LaunchInfo{}
@@ -473,7 +463,7 @@ func startContainer(t *testing.T, c *launch.Config) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	files, err := inputs.Open(p.Inputs, inputs.Options{Rootfs: root, IDMap: &mapper, UIDMappings: c.Info.UIDMappings, GIDMappings: c.Info.GIDMappings})
 	if err != nil {
 		t.Fatal(err)
@@ -494,8 +484,8 @@ func startContainer(t *testing.T, c *launch.Config) int {
 	t.Cleanup(func() {
 		_ = unix.PidfdSendSignal(child.PidFD, unix.SIGKILL, nil, 0)
 		_, _ = syscall.Wait4(child.PID, nil, syscall.WALL, nil)
-		child.Close()
-		im.Close()
+		_ = child.Close()
+		_ = im.Close()
 	})
 	for {
 		fds := []unix.PollFd{{Fd: int32(child.ProgressFD()), Events: unix.POLLIN}}
@@ -507,6 +497,7 @@ func startContainer(t *testing.T, c *launch.Config) int {
 			return child.PID
 		case interp.ProgressFailed:
 			t.Fatal(p.Explain(failure))
+		default: // not yet
 		}
 	}
 }

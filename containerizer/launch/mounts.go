@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +48,7 @@ func (k *compiler) mountFilesystem(m *plannedMount) error {
 	}
 	data := o.Data
 	if label := k.c.Info.SELinuxMountLabel; label != "" && labelled(m.Type) {
-		data = append(data[:len(data):len(data)], fmt.Sprintf("context=%q", label))
+		data = append(slices.Clip(data), fmt.Sprintf("context=%q", label))
 	}
 	k.step(fmt.Sprintf("mount %s on %q", m.Type, m.Destination))
 	// An image that makes /proc a symbolic link would choose what is hidden.

@@ -58,41 +58,14 @@ type join struct {
 	what string
 }
 
-// has says whether the container gets a new namespace of the kind.
-func (p *namespacePlan) has(flag uint64) bool { return (p.clone|p.late)&flag != 0 }
-
 func (k *compiler) planNamespaces() (*namespacePlan, error) {
 	p, err := k.planCgroup()
 	if err != nil {
 		return nil, err
 	}
-	joinsPID := false
 	for _, n := range k.c.Info.Namespaces {
-		flag := CloneFlag(n.Type)
-		switch {
-		case flag == 0:
-			return nil, fmt.Errorf("namespace type %q is unknown: %w", n.Type, containerizer.ErrInvalid)
-		case n.Path == "" && flag&lateNamespaces != 0:
-			p.late |= flag
-		case n.Path == "":
-			p.clone |= flag
-		default:
-			j := join{k.input(Input{Kind: InputNamespace, Path: n.Path}), flag, fmt.Sprintf("join the %s namespace %q", n.Type, n.Path)}
-			joinsPID = joinsPID || flag == unix.CLONE_NEWPID
-			if flag == unix.CLONE_NEWTIME {
-				k.CopyMemory()
-			}
-			if flag == unix.CLONE_NEWNS {
-				// What is mounted for this process must not be mounted for the other one:
-				// it gets a copy.
-				p.clone |= flag
-				p.staged = true
-			}
-			if flag == unix.CLONE_NEWUSER {
-				p.joinUser = &j
-			} else {
-				p.joins = append(p.joins, j)
-			}
+		if err := k.planNamespace(p, n); err != nil {
+			return nil, err
 		}
 	}
 	if p.clone&unix.CLONE_NEWNS == 0 {
@@ -103,9 +76,42 @@ func (k *compiler) planNamespaces() (*namespacePlan, error) {
 		return nil, fmt.Errorf("a new user namespace needs uid and gid mappings: %w", containerizer.ErrInvalid)
 	}
 	// Joining needs the privilege of the host, so it comes before the new user
-	// namespace; a pid namespace is entered by the next clone only (setns(2)).
-	p.staged = p.staged || p.joinUser != nil || joinsPID || newUser && len(p.joins) > 0
+	// namespace.
+	p.staged = p.staged || p.joinUser != nil || newUser && len(p.joins) > 0
 	return p, nil
+}
+
+// planNamespace adds one namespace to the plan.
+func (k *compiler) planNamespace(p *namespacePlan, n specs.LinuxNamespace) error {
+	flag := CloneFlag(n.Type)
+	switch {
+	case flag == 0:
+		return fmt.Errorf("namespace type %q is unknown: %w", n.Type, containerizer.ErrInvalid)
+	case n.Path == "" && flag&lateNamespaces != 0:
+		p.late |= flag
+		return nil
+	case n.Path == "":
+		p.clone |= flag
+		return nil
+	}
+	j := join{k.input(Input{Kind: InputNamespace, Path: n.Path}), flag, fmt.Sprintf("join the %s namespace %q", n.Type, n.Path)}
+	if flag == unix.CLONE_NEWUSER {
+		p.joinUser = &j
+		return nil
+	}
+	p.joins = append(p.joins, j)
+	switch flag {
+	case unix.CLONE_NEWPID: // is entered by the next clone only (setns(2))
+		p.staged = true
+	case unix.CLONE_NEWTIME:
+		k.CopyMemory()
+	case unix.CLONE_NEWNS:
+		// What is mounted for this process must not be mounted for the other one: it gets
+		// a copy.
+		p.clone |= flag
+		p.staged = true
+	}
+	return nil
 }
 
 // planCgroup declares the control groups.

@@ -35,6 +35,8 @@ type mountOption struct {
 
 // mountOptions is the table of mount(8) options that are flags. atime options
 // share one field of mount_setattr(2), which is cleared before it is set.
+//
+//nolint:gochecknoglobals // a constant table
 var mountOptions = [...]mountOption{
 	{name: "ro", set: unix.MOUNT_ATTR_RDONLY, flag: unix.MS_RDONLY},
 	{name: "rw", clear: unix.MOUNT_ATTR_RDONLY},
@@ -55,6 +57,8 @@ var mountOptions = [...]mountOption{
 }
 
 // superblockOptions are flags of mount(2) that no mount attribute has.
+//
+//nolint:gochecknoglobals // a constant table
 var superblockOptions = [...]mountOption{
 	{name: "sync", flag: unix.MS_SYNCHRONOUS},
 	{name: "dirsync", flag: unix.MS_DIRSYNC},
@@ -67,6 +71,7 @@ var superblockOptions = [...]mountOption{
 // neutralOptions say what is so anyway.
 const neutralOptions = " defaults async nomand loud nolazytime noiversion norelatime nostrictatime "
 
+//nolint:gochecknoglobals // a constant table
 var propagations = [...]struct {
 	name string
 	flag uint64

@@ -19,20 +19,20 @@ type printer struct {
 func (pr printer) operations() {
 	header := (*program.Header)(unsafe.Pointer(&pr.p.Block[0]))
 	if header.CloneFlags != 0 {
-		fmt.Fprintf(pr.w, "clone3(%s)\n", namespaceFlags(header.CloneFlags))
+		_, _ = fmt.Fprintf(pr.w, "clone3(%s)\n", namespaceFlags(header.CloneFlags))
 	}
 	layout := header.Layout()
 	next := 0
 	for i := range int(header.Ops) {
 		for next < len(pr.p.steps) && pr.p.steps[next].op <= i {
-			fmt.Fprintf(pr.w, "# %s\n", pr.p.steps[next].what)
+			_, _ = fmt.Fprintf(pr.w, "# %s\n", pr.p.steps[next].what)
 			next++
 		}
 		if i == pr.p.exec {
-			fmt.Fprintf(pr.w, "# execute %q\n", pr.p.args)
+			_, _ = fmt.Fprintf(pr.w, "# execute %q\n", pr.p.args)
 		}
 		op := (*program.Op)(unsafe.Pointer(&pr.p.Block[layout.Ops+i*program.OpSize]))
-		fmt.Fprintf(pr.w, "%4d  %s\n", i, pr.operation(op, pr.p.Block[layout.Data:]))
+		_, _ = fmt.Fprintf(pr.w, "%4d  %s\n", i, pr.operation(op, pr.p.Block[layout.Data:]))
 	}
 }
 
@@ -47,10 +47,10 @@ func (pr printer) operation(o *program.Op, data []byte) string {
 	}
 	s.WriteString(")")
 	if o.Dst != program.None {
-		fmt.Fprintf(&s, " = [%d]", o.Dst)
+		_, _ = fmt.Fprintf(&s, " = [%d]", o.Dst)
 	}
 	if o.Tolerate != [4]uint8{} || o.Flags&program.FlagAny != 0 || o.NR == program.OpJump {
-		fmt.Fprintf(&s, "  %s skip %d", tolerated(o), o.Skip)
+		_, _ = fmt.Fprintf(&s, "  %s skip %d", tolerated(o), o.Skip)
 	}
 	return s.String()
 }

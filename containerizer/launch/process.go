@@ -203,7 +203,7 @@ func candidates(name string, env []string) []string {
 		}
 	}
 	var list []string
-	for _, dir := range strings.Split(search, ":") {
+	for dir := range strings.SplitSeq(search, ":") {
 		if dir == "" {
 			dir = "."
 		}
@@ -216,6 +216,8 @@ func candidates(name string, env []string) []string {
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // rlimitNumbers are the resources of getrlimit(2).
+//
+//nolint:gochecknoglobals // a constant table
 var rlimitNumbers = [...]string{
 	"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC", "RLIMIT_NOFILE",
 	"RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",

@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"io"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -63,7 +64,7 @@ func (k *compiler) finish() (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", containerizer.ErrInvalid, err)
 	}
-	return &Program{Block: block, Inputs: k.inputs, steps: k.steps, exec: k.exec, args: append(k.c.Process.Args[:len(k.c.Process.Args):len(k.c.Process.Args)], initName)}, nil
+	return &Program{Block: block, Inputs: k.inputs, steps: k.steps, exec: k.exec, args: append(slices.Clip(k.c.Process.Args), initName)}, nil
 }
 
 // Explain turns a failed operation into an error that says what was tried.
@@ -102,6 +103,7 @@ func explainClone(errno syscall.Errno) error {
 		return fmt.Errorf("clone the container's process: the limit of processes is reached (RLIMIT_NPROC, pids.max or threads-max): %w", containerizer.ErrResourceExhausted)
 	case unix.ENOSPC:
 		return fmt.Errorf("clone the container's process: the limit of namespaces is reached (/proc/sys/user/max_*_namespaces): %w", containerizer.ErrResourceExhausted)
+	default:
 	}
 	return fmt.Errorf("clone the container's process: %w", errno)
 }
@@ -115,6 +117,7 @@ func (p *Program) explainExec(errno syscall.Errno) error {
 		return fmt.Errorf("execute %q: not a program for this machine (wrong architecture, or a script without #!): %w", name, containerizer.ErrCommandNotExecutable)
 	case unix.E2BIG:
 		return fmt.Errorf("execute %q: arguments and environment are too long: %w", name, containerizer.ErrInvalid)
+	default:
 	}
 	return fmt.Errorf("execute %q: %w: %w", name, errno, containerizer.ErrCommandNotExecutable)
 }
@@ -126,16 +129,17 @@ func classOf(errno syscall.Errno) error {
 		return containerizer.ErrResourceExhausted
 	case unix.ENOSYS, unix.EOPNOTSUPP, unix.ENODEV:
 		return containerizer.ErrUnsupported
+	default:
+		return nil
 	}
-	return nil
 }
 
 // WriteTo prints the program for people: the inputs, then every step with its
 // system calls.
 func (p *Program) WriteTo(w io.Writer) (int64, error) {
-	c := &counter{w: w}
+	c := &counter{w: w} // remembers the error
 	for i, in := range p.Inputs {
-		fmt.Fprintf(c, "input %2d  %s\n", i+1, in)
+		_, _ = fmt.Fprintf(c, "input %2d  %s\n", i+1, in)
 	}
 	printer{c, p}.operations()
 	return c.n, c.err

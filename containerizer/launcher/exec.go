@@ -126,15 +126,19 @@ type execProcess struct {
 	done    func()
 }
 
+// PID implements [containerizer.ExecProcess].
 func (p *execProcess) PID() int { return p.process.PID }
 
+// Session implements [containerizer.ExecProcess].
 func (p *execProcess) Session() containerizer.Session {
-	if s := p.process.Session(); s != nil {
-		return s
+	s := p.process.Session()
+	if s == nil {
+		return nil // a nil *Session is no nil Session
 	}
-	return nil
+	return s
 }
 
+// Wait implements [containerizer.ExecProcess].
 func (p *execProcess) Wait(ctx context.Context) (*containerizer.Termination, error) {
 	e, err := p.process.Wait(ctx)
 	if err != nil {
@@ -143,10 +147,12 @@ func (p *execProcess) Wait(ctx context.Context) (*containerizer.Termination, err
 	return termination(record.Exit{WaitStatus: uint64(e.Status), FinishedAt: uint64(e.FinishedAt.UnixNano())}), nil
 }
 
+// Signal implements [containerizer.ExecProcess].
 func (p *execProcess) Signal(ctx context.Context, sig int) error {
 	return p.client.Signal(ctx, p.name, syscall.Signal(sig))
 }
 
+// Close implements [containerizer.ExecProcess].
 func (p *execProcess) Close() error {
 	p.done()
 	return nil

@@ -29,6 +29,7 @@ func (l *Launcher) explainHeld(c *containerizer.Container, err error) error {
 		return fmt.Errorf("execute %q: no such file in the container, or its interpreter is missing: %w", command, containerizer.ErrCommandNotFound)
 	case unix.EACCES, unix.ENOEXEC, unix.EISDIR, unix.ELOOP, unix.ETXTBSY:
 		return fmt.Errorf("execute %q: %w: %w", command, failed.Errno, containerizer.ErrCommandNotExecutable)
+	default:
 	}
 	return fmt.Errorf("execute %q: %w", command, failed.Errno)
 }

@@ -121,7 +121,7 @@ func (l *Launcher) Signal(_ context.Context, c *containerizer.Container, sig int
 	if err != nil {
 		return err
 	}
-	defer p.Close()
+	defer func() { _ = p.Close() }()
 	if err := signalFD(p, sig); err != nil {
 		if errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("container %q has no process: %w", c.ID, containerizer.ErrFailedPrecondition)
@@ -175,11 +175,13 @@ type session struct {
 	done func()
 }
 
+// Wait implements [containerizer.Session].
 func (s *session) Wait() error {
 	defer s.done()
 	return s.Session.Wait()
 }
 
+// Detach implements [containerizer.Session].
 func (s *session) Detach() {
 	s.Session.Detach()
 	s.done()

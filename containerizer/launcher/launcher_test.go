@@ -38,7 +38,7 @@ var monitorBinary = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if path, err := monitorBinary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+		_ = os.RemoveAll(filepath.Dir(path))
 	}
 	os.Exit(code)
 }
@@ -83,7 +83,7 @@ func rootfs(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range strings.Fields("sh cat id sleep echo env tty stty") {
+	for name := range strings.FieldsSeq("sh cat id sleep echo env tty stty") {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
 			t.Fatal(err)
 		}
@@ -184,8 +184,10 @@ func TestLaunch(t *testing.T) {
 		"output and exit code": {line: "echo out; echo err >&2; exit 3", want: "out\nerr\n", code: 3},
 		"environment":          {line: "echo $HOSTNAME $HOME $PATH", want: "box /root /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"},
 		"root has its groups":  {line: "id -u; id -g; id -G", want: "0\n0\n0 29\n"},
-		"named user": {line: "id -u; id -g; id -G; echo $HOME", with: func(r *containerizer.LaunchRequest) { r.Container.Spec.Process.User = "worker" },
-			want: "1000\n100\n100 29\n/home/worker\n"},
+		"named user": {
+			line: "id -u; id -g; id -G; echo $HOME", with: func(r *containerizer.LaunchRequest) { r.Container.Spec.Process.User = "worker" },
+			want: "1000\n100\n100 29\n/home/worker\n",
+		},
 		"number is no name": {line: "id -u", with: func(r *containerizer.LaunchRequest) { r.Container.Spec.Process.User = "1234" }, want: "1234\n"},
 		"user and group": {line: "id -u; id -G", with: func(r *containerizer.LaunchRequest) {
 			r.Container.Spec.Process.User = "1000:audio"
@@ -239,8 +241,10 @@ func TestLaunchErrors(t *testing.T) {
 		"unknown group": {func(r *containerizer.LaunchRequest) { r.Container.Spec.Process.User = "0:nobody" }, containerizer.ErrInvalid},
 		"huge id":       {func(r *containerizer.LaunchRequest) { r.Container.Spec.Process.User = "4294967295" }, containerizer.ErrInvalid},
 		"no command":    {func(r *containerizer.LaunchRequest) { r.Container.Spec.Process.Args = []string{"nonesuch"} }, containerizer.ErrCommandNotFound},
-		"not executable": {func(r *containerizer.LaunchRequest) { r.Container.Spec.Process.Args = []string{"/etc"} },
-			containerizer.ErrCommandNotExecutable},
+		"not executable": {
+			func(r *containerizer.LaunchRequest) { r.Container.Spec.Process.Args = []string{"/etc"} },
+			containerizer.ErrCommandNotExecutable,
+		},
 		"failed mount": {func(r *containerizer.LaunchRequest) {
 			r.Info.Mounts = append(r.Info.Mounts, specs.Mount{Destination: "/x", Type: "nosuchfs"})
 		}, containerizer.ErrUnsupported},
@@ -345,7 +349,7 @@ func TestExec(t *testing.T) {
 			r.Info.UIDMappings, r.Info.GIDMappings = ids, ids
 			r.Info.Rootfs.IDMapped = true
 			r.Info.Namespaces = append(r.Info.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
-			os.Chmod(r.Info.Rootfs.Path, 0o755)
+			_ = os.Chmod(r.Info.Rootfs.Path, 0o755)
 			want = "box\n         0     200000      65536\n"
 		}
 		if _, err := l.Launch(ctx, r); err != nil {
@@ -371,7 +375,7 @@ func TestExec(t *testing.T) {
 		if err := e.Session().Wait(); err != nil || out.String() != want {
 			t.Errorf("exec printed %q, %v, want %q", out.String(), err, want)
 		}
-		e.Close()
+		_ = e.Close()
 		if err := l.Signal(ctx, r.Container, int(syscall.SIGKILL)); err != nil {
 			t.Fatal(err)
 		}
@@ -416,7 +420,7 @@ func TestSandboxAndChild(t *testing.T) {
 	if out != "pod\n1\n" || end.ExitCode != 0 {
 		t.Errorf("child printed %q, ended %+v", out, end)
 	}
-	os.RemoveAll(filepath.Join(pod.Container.Dir, "children"))
+	_ = os.RemoveAll(filepath.Join(pod.Container.Dir, "children"))
 	cleanup(t, l, pod)
 }
 

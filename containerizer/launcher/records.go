@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func waitProcess(ctx context.Context, c *containerizer.Container) error {
 	if err != nil {
 		return err
 	}
-	defer p.Close()
+	defer func() { _ = p.Close() }()
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = p.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -160,12 +161,8 @@ func lives(pid, startTicks uint64) bool {
 
 // zombie says whether the process of a /proc/PID/stat has ended and awaits wait(2).
 func zombie(stat []byte) bool {
-	for i := len(stat) - 1; i >= 0; i-- {
-		if stat[i] == ')' {
-			return i+2 < len(stat) && (stat[i+2] == 'Z' || stat[i+2] == 'X')
-		}
-	}
-	return true
+	i := bytes.LastIndexByte(stat, ')')
+	return i < 0 || i+2 < len(stat) && (stat[i+2] == 'Z' || stat[i+2] == 'X')
 }
 
 func readProcess(dir string) (record.Process, error) {

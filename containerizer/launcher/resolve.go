@@ -137,6 +137,8 @@ func isDir(path string) (bool, error) {
 }
 
 // lastCapability reads the highest capability that the kernel knows, once.
+//
+//nolint:gochecknoglobals // what the kernel says, read once
 var lastCapability = sync.OnceValues(func() (int, error) {
 	text, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
 	if err != nil {

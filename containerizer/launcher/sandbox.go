@@ -79,6 +79,8 @@ func (l *Launcher) launchSandbox(ctx context.Context, r containerizer.LaunchRequ
 }
 
 // namespaceTypes are the kinds of namespaces by their CLONE_NEW flags.
+//
+//nolint:gochecknoglobals // a constant table
 var namespaceTypes = [...]specs.LinuxNamespaceType{
 	specs.MountNamespace, specs.UTSNamespace, specs.IPCNamespace, specs.PIDNamespace,
 	specs.NetworkNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace,
@@ -138,6 +140,7 @@ func namespaceFile(t specs.LinuxNamespaceType) string {
 		return "net"
 	case specs.MountNamespace:
 		return "mnt"
+	default:
+		return string(t)
 	}
-	return string(t)
 }

@@ -186,7 +186,7 @@ func (d userDatabase) scan(path string, f func(fields []string) bool) error {
 		return fmt.Errorf("open the container's /%s: %w", path, err)
 	}
 	file := os.NewFile(uintptr(fd), path)
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	st, err := file.Stat()
 	if err != nil {
 		return fmt.Errorf("the container's /%s: %w", path, err)

@@ -38,6 +38,8 @@ func (i *Isolator) Name() string { return "linux/devices" }
 func (i *Isolator) Cleanup(context.Context, *containerizer.Container) error { return nil }
 
 // defaults are the devices of runtime-linux.md, "Default Devices".
+//
+//nolint:gochecknoglobals // a constant table
 var defaults = [...]struct {
 	name         string
 	major, minor int64
@@ -195,6 +197,8 @@ func node(st fs.FileInfo, path string) (specs.LinuxDevice, bool) {
 }
 
 // ownDevices are what a container has of its own in /dev.
+//
+//nolint:gochecknoglobals // a constant
 var ownDevices = []string{"pts", "shm", "mqueue", "fd", "console", "ptmx", "core", "stdin", "stdout", "stderr", ".lxc", ".lxd-mounts", ".udev"}
 
 // addAll adds every device of the host, for a privileged container. Its rules are

@@ -3,6 +3,7 @@ package filesystem
 import (
 	"os"
 	"path"
+	"slices"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -143,7 +144,7 @@ func (i *Isolator) legacyCgroups(options []string) []specs.Mount {
 		}
 		mounts = append(mounts, specs.Mount{
 			Destination: "/sys/fs/cgroup/" + e.Name(), Type: "cgroup", Source: "cgroup",
-			Options: append(options[:len(options):len(options)], data),
+			Options: append(slices.Clip(options), data),
 		})
 	}
 	return mounts

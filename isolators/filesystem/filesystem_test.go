@@ -52,6 +52,7 @@ func mountOn(info *containerizer.LaunchInfo, destination string) *specs.Mount {
 
 // cgroupRoot is a directory like that of a host with version 1 control groups.
 func cgroupRoot(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"cpu", "memory", "systemd", "unified"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
@@ -132,7 +133,7 @@ func TestChildWithoutRootfsJoinsParents(t *testing.T) {
 	i := filesystem.New(filesystem.Options{})
 	parent := isolatortest.NewContainer(t, &containerizer.Spec{})
 	child := isolatortest.NewChild(t, parent, &containerizer.Spec{})
-	child.NamespacePath = func(id containerizer.ContainerID, kind specs.LinuxNamespaceType) (string, error) {
+	child.NamespacePath = func(_ containerizer.ContainerID, _ specs.LinuxNamespaceType) (string, error) {
 		return "/proc/7/ns/mnt", nil
 	}
 	info, err := i.Prepare(context.Background(), child.Container)

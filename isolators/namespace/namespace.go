@@ -35,6 +35,7 @@ const (
 	host    = containerizer.NamespaceHost
 )
 
+//nolint:gochecknoglobals // a constant table
 var kinds = [...]kind{
 	{"namespaces/user", specs.UserNamespace, "user", func(n *containerizer.Namespaces) containerizer.Namespace { return n.User }, host, parent},
 	{"namespaces/network", specs.NetworkNamespace, "net", func(n *containerizer.Namespaces) containerizer.Namespace { return n.Network }, private, parent},
@@ -119,6 +120,7 @@ func (k *kind) resolve(c *containerizer.Container) (source, error) {
 		return k.join(c, n.Container, nil)
 	case containerizer.NamespacePath:
 		return k.joinPath(n.Path, nil)
+	default:
 	}
 	return source{}, fmt.Errorf("mode %q is unknown: %w", mode, containerizer.ErrInvalid)
 }
@@ -154,7 +156,7 @@ func (k *kind) joinPath(path string, of *containerizer.Container) (source, error
 // device is the device of a file; namespace files are all on one (nsfs).
 func device(st os.FileInfo) uint64 {
 	if s, ok := st.Sys().(*syscall.Stat_t); ok {
-		return uint64(s.Dev)
+		return s.Dev
 	}
 	return 0
 }

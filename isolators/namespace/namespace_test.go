@@ -67,7 +67,7 @@ func TestChildSharesWithParent(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("namespaces need root")
 	}
-	cmd := exec.Command("sleep", "60")
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

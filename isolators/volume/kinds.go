@@ -57,7 +57,7 @@ func mountSandboxPath(_ context.Context, c *containerizer.Container, _ int, m co
 	if err != nil {
 		return fmt.Errorf("open the sandbox: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	if err := root.MkdirAll(rel, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make %q in the sandbox: %w", rel, err)
 	}

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -64,14 +65,7 @@ func (i *Isolator) Prepare(ctx context.Context, c *containerizer.Container) (*co
 // container's directory and root filesystem.
 func (i *Isolator) Cleanup(context.Context, *containerizer.Container) error { return nil }
 
-func (i *Isolator) makes(t containerizer.MountType) bool {
-	for _, own := range i.types {
-		if own == t {
-			return true
-		}
-	}
-	return false
-}
+func (i *Isolator) makes(t containerizer.MountType) bool { return slices.Contains(i.types, t) }
 
 // bind is the mount of a host path with m's options.
 func bind(m containerizer.Mount, source string) specs.Mount {

@@ -18,7 +18,7 @@ import (
 // images provisions every image as one directory.
 type images struct{ got []containerizer.ImageSource }
 
-func (p *images) ProvisionVolume(_ context.Context, _ containerizer.ContainerID, n int, source containerizer.ImageSource) (*containerizer.Provisioned, error) {
+func (p *images) ProvisionVolume(_ context.Context, _ containerizer.ContainerID, _ int, source containerizer.ImageSource) (*containerizer.Provisioned, error) {
 	p.got = append(p.got, source)
 	return &containerizer.Provisioned{Rootfs: &containerizer.Rootfs{Lower: []string{"/layer"}}}, nil
 }

@@ -84,6 +84,8 @@ func (n *Node) isolators(images containerizer.VolumeProvisioner) ([]containerize
 
 // required are isolators that the configuration cannot leave out: without them
 // there is no container.
+//
+//nolint:gochecknoglobals // a constant
 var required = []string{"filesystem/linux", "cgroups"}
 
 // selected says whether the configuration wants the isolator called name. An empty

@@ -187,7 +187,7 @@ func (n *Node) startSweeper() error {
 	if err != nil {
 		return fmt.Errorf("start the sweeper: %w", err)
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }()
 	p, err := os.StartProcess(self, append(n.selfCommand(self), "system", "sweep"), &os.ProcAttr{
 		Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH")},
 		Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -78,7 +79,7 @@ func (o *overlay) mountHere() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	return cloneBelow(root, o.sub, false)
 }
 
@@ -87,7 +88,7 @@ func (o *overlay) mountHere() (*os.File, error) {
 func (o *overlay) openLayers() ([]*os.File, error) {
 	paths := o.Lower
 	if o.Upper != "" {
-		paths = append(paths[:len(paths):len(paths)], o.Upper, o.Work)
+		paths = append(slices.Clip(paths), o.Upper, o.Work)
 	}
 	var dirs []*os.File
 	for i, path := range paths {

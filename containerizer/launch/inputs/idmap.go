@@ -76,7 +76,7 @@ func newUserNamespace(uids, gids []specs.LinuxIDMapping) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer image.Close()
+	defer func() { _ = image.Close() }()
 	child, err := image.Spawn(nil)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ func mountinfoPropagation(id uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	prefix := strconv.FormatUint(id, 10) + " "
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)

@@ -89,24 +89,15 @@ func (o *overlay) configure() (*os.File, error) {
 		}
 		return nil, fmt.Errorf("fsopen overlay: %w", err)
 	}
-	defer unix.Close(fs)
+	defer func() { _ = unix.Close(fs) }()
 	for _, dir := range o.Lower {
 		if err := o.addLower(fs, dir); err != nil {
 			return nil, err
 		}
 	}
 	for _, option := range o.options() {
-		var err error
-		if name, value, ok := strings.Cut(option, "="); ok {
-			err = unix.FsconfigSetString(fs, name, value)
-		} else {
-			err = unix.FsconfigSetFlag(fs, option)
-		}
-		if errors.Is(err, unix.EINVAL) && (strings.HasPrefix(option, "upperdir=") || strings.HasPrefix(option, "workdir=")) {
-			return nil, errOldKernel // longer than 256 bytes
-		}
-		if err != nil {
-			return nil, fmt.Errorf("overlay option %q: %w", option, err)
+		if err := setOption(fs, option); err != nil {
+			return nil, err
 		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
@@ -120,6 +111,25 @@ func (o *overlay) configure() (*os.File, error) {
 		return nil, fmt.Errorf("mount the overlay: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "overlay"), nil
+}
+
+// setOption sets "name=value" or a flag of a filesystem in the making.
+func setOption(fs int, option string) error {
+	name, value, has := strings.Cut(option, "=")
+	if !has {
+		if err := unix.FsconfigSetFlag(fs, name); err != nil {
+			return fmt.Errorf("overlay option %q: %w", option, err)
+		}
+		return nil
+	}
+	err := unix.FsconfigSetString(fs, name, value)
+	if errors.Is(err, unix.EINVAL) && (name == "upperdir" || name == "workdir") {
+		return errOldKernel // longer than 256 bytes
+	}
+	if err != nil {
+		return fmt.Errorf("overlay option %q: %w", option, err)
+	}
+	return nil
 }
 
 func (o *overlay) addLower(fs int, dir string) error {

@@ -48,7 +48,7 @@ func TestMountOverlay(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer f.Close()
+				defer func() { _ = f.Close() }()
 				if got := read(t, f, "a") + read(t, f, "b"); got != "topbottom" {
 					t.Errorf("files hold %q, want the top layer's before the bottom's", got)
 				}
@@ -73,7 +73,7 @@ func read(t *testing.T, root *os.File, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	buf := make([]byte, 64)
 	n, err := unix.Read(fd, buf)
 	if err != nil {

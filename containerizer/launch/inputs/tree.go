@@ -59,7 +59,7 @@ func clonePart(t *launch.Tree) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	return cloneBelow(dir, t.SubPath, t.Recursive)
 }
 
@@ -74,7 +74,7 @@ func cloneBelow(root *os.File, sub string, recursive bool) (*os.File, error) {
 	if err != nil {
 		return nil, pathError("open", sub, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	flags := uint(unix.AT_EMPTY_PATH | unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if recursive {
 		flags |= unix.AT_RECURSIVE

@@ -1,6 +1,7 @@
 package interp
 
 import (
+	"errors"
 	"syscall"
 	"unsafe"
 
@@ -27,15 +28,15 @@ type Child struct {
 type Progress uint8
 
 const (
-	// ProgressPending: nothing new.
+	// ProgressPending is no news.
 	ProgressPending Progress = iota
-	// ProgressBarrier: the process waits at the barrier for Release.
+	// ProgressBarrier is a process that waits at the barrier for Release.
 	ProgressBarrier
-	// ProgressHeld: the process waits before execve for Release.
+	// ProgressHeld is a process that waits before execve for Release.
 	ProgressHeld
-	// ProgressRunning: execve was done. The last.
+	// ProgressRunning is a process whose execve was done. It is the last.
 	ProgressRunning
-	// ProgressFailed: an operation failed, the process has ended. The last.
+	// ProgressFailed is an operation that failed; the process has ended. It is the last.
 	ProgressFailed
 )
 
@@ -56,8 +57,8 @@ func (c *Child) Progress() (Progress, program.Failure) {
 		var message [1]byte
 		n, fd, err := receive(c.socket, message[:])
 		switch {
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN:
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EAGAIN):
 			return ProgressPending, program.Failure{}
 		case err != nil || n == 0:
 			return c.outcome()
@@ -106,7 +107,7 @@ func (c *Child) Close() error {
 	c.returnScore()
 	for _, fd := range []*int{&c.socket, &c.PidFD} {
 		if *fd >= 0 {
-			syscall.Close(*fd)
+			_ = syscall.Close(*fd)
 			*fd = -1
 		}
 	}

@@ -96,7 +96,7 @@ func (im *Image) Close() error {
 	return nil
 }
 
-func (im *Image) setSlot(i int, v int) {
+func (im *Image) setSlot(i, v int) {
 	*(*int64)(unsafe.Add(im.slots, i*8)) = int64(v)
 }
 
@@ -109,5 +109,5 @@ func mmap(fd, size, flags int) ([]byte, error) {
 }
 
 func munmap(b []byte) {
-	syscall.Syscall(syscall.SYS_MUNMAP, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0)
+	_, _, _ = syscall.Syscall(syscall.SYS_MUNMAP, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0)
 }

@@ -2,6 +2,7 @@ package interp_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,31 +20,31 @@ import (
 )
 
 // load puts the program of b into a memfd and loads it.
-func load(t testing.TB, b *program.Builder) *interp.Image {
-	t.Helper()
+func load(tb testing.TB, b *program.Builder) *interp.Image {
+	tb.Helper()
 	block, err := b.Encode()
 	if err != nil {
-		t.Fatalf("encode: %v", err)
+		tb.Fatalf("encode: %v", err)
 	}
 	fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if _, err := unix.Write(fd, block); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	im, err := interp.Load(fd, len(block))
 	if err != nil {
-		t.Fatalf("load: %v", err)
+		tb.Fatalf("load: %v", err)
 	}
-	t.Cleanup(func() { im.Close() })
+	tb.Cleanup(func() { _ = im.Close() })
 	return im
 }
 
 // next waits for news of the child.
-func next(t testing.TB, c *interp.Child) (interp.Progress, program.Failure) {
-	t.Helper()
+func next(tb testing.TB, c *interp.Child) (interp.Progress, program.Failure) {
+	tb.Helper()
 	for {
 		fds := []unix.PollFd{{Fd: int32(c.ProgressFD()), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, 20000)
@@ -51,7 +52,7 @@ func next(t testing.TB, c *interp.Child) (interp.Progress, program.Failure) {
 			continue
 		}
 		if err != nil || n == 0 {
-			t.Fatalf("no progress: %v", err)
+			tb.Fatalf("no progress: %v", err)
 		}
 		if p, f := c.Progress(); p != interp.ProgressPending {
 			return p, f
@@ -60,8 +61,8 @@ func next(t testing.TB, c *interp.Child) (interp.Progress, program.Failure) {
 }
 
 // reap returns the wait status of the child and closes it.
-func reap(t testing.TB, c *interp.Child) syscall.WaitStatus {
-	t.Helper()
+func reap(tb testing.TB, c *interp.Child) syscall.WaitStatus {
+	tb.Helper()
 	var ws syscall.WaitStatus
 	for {
 		_, err := syscall.Wait4(c.PID, &ws, syscall.WALL, nil)
@@ -69,10 +70,10 @@ func reap(t testing.TB, c *interp.Child) syscall.WaitStatus {
 			break
 		}
 		if err != syscall.EINTR {
-			t.Fatalf("wait for %d: %v", c.PID, err)
+			tb.Fatalf("wait for %d: %v", c.PID, err)
 		}
 	}
-	c.Close()
+	_ = c.Close()
 	return ws
 }
 
@@ -138,7 +139,7 @@ func TestControlFlow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	c, err := load(t, &b).Spawn([]int{int(file.Fd())})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func TestExpectAndShortResultFail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }()
 	for _, tt := range []struct {
 		name string
 		b    *program.Builder
@@ -304,7 +305,7 @@ func TestStagedPidAndUserNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	var b program.Builder
 	in := b.Input()
 	b.Staged()
@@ -338,8 +339,8 @@ func TestStagedFailureBeforeSpawn(t *testing.T) {
 	b.Call(program.OpSpawn, 0)
 	execSh(&b, "exit 0")
 	_, err := load(t, &b).Spawn(nil)
-	stage, ok := err.(*interp.StageError)
-	if !ok || stage.Failure != (program.Failure{Op: 0, Errno: unix.ENOENT}) {
+	var stage *interp.StageError
+	if !errors.As(err, &stage) || stage.Failure != (program.Failure{Op: 0, Errno: unix.ENOENT}) {
 		t.Errorf("spawn: %v, want failure of operation 0", err)
 	}
 }
@@ -374,7 +375,7 @@ func TestPty(t *testing.T) {
 	if want := "terminal\r\n"; string(buf[:n]) != want || err != nil {
 		t.Errorf("read %q, %v, want %q", buf[:n], err, want)
 	}
-	pty.Close() // hangs up
+	_ = pty.Close() // hangs up
 	reap(t, c)
 }
 

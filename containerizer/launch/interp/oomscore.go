@@ -12,12 +12,14 @@ import (
 // return writes the earlier child's again.
 
 // ownScore is the adjustment that this process had before it first lent it.
+//
+//nolint:gochecknoglobals // what the kernel says, read once
 var ownScore = sync.OnceValues(func() (int, error) {
 	fd, err := syscall.Open("/proc/self/oom_score_adj", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
-	defer syscall.Close(fd)
+	defer func() { _ = syscall.Close(fd) }()
 	var text [16]byte
 	n, err := syscall.Read(fd, text[:])
 	return atoi(text[:max(n, 0)]), err
@@ -51,7 +53,7 @@ func writeScore(process string, score int) error {
 	if err != nil {
 		return err
 	}
-	defer syscall.Close(fd)
+	defer func() { _ = syscall.Close(fd) }()
 	_, err = syscall.Write(fd, []byte(itoa(score)))
 	return err
 }

@@ -26,7 +26,7 @@ func (im *Image) Spawn(fds []int) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer syscall.Close(pair[1])
+	defer func() { _ = syscall.Close(pair[1]) }()
 	im.setSlot(0, pair[1])
 	for i, fd := range fds {
 		im.setSlot(i+1, fd)
@@ -63,7 +63,7 @@ func (c *Child) start(h *program.Header, fds []int) error {
 	}
 	if h.HasOOMScoreAdj != 0 {
 		if err := c.borrowScore(int(h.OOMScoreAdj)); err != nil {
-			return &StageError{program.Failure{Op: OOMScoreOp, Errno: err.(syscall.Errno)}}
+			return &StageError{program.Failure{Op: OOMScoreOp, Errno: errnoOf(err)}}
 		}
 	}
 	pid, errno := cloneBlocked(&args, h)
@@ -112,9 +112,9 @@ const (
 //go:norace
 func cloneBlocked(args *cloneArgs, h *program.Header) (pid int, errno syscall.Errno) {
 	all, old := ^uint64(0), uint64(0)
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetMask, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetMask, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	r, e := rawClone(args, unsafe.Sizeof(*args), h, 0, runPC())
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetMask, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetMask, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	runtime.KeepAlive(args)
 	return int(r), syscall.Errno(e)
 }
@@ -134,7 +134,7 @@ func (c *Child) secondStage(h *program.Header) error {
 			return err
 		}
 	}
-	syscall.Close(c.PidFD)
+	_ = syscall.Close(c.PidFD)
 	c.PidFD = -1
 	first := c.PID
 	c.PID = int(h.SpawnedPID)
@@ -169,11 +169,10 @@ func (c *Child) writeIDMaps(h *program.Header) error {
 		fd, err := syscall.Open("/proc/"+itoa(c.PID)+"/"+m.file, syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
 		if err == nil {
 			_, err = syscall.Write(fd, text)
-			syscall.Close(fd)
+			_ = syscall.Close(fd)
 		}
 		if err != nil {
-			errno, _ := err.(syscall.Errno)
-			return &StageError{program.Failure{Op: IDMapOp, Errno: errno}}
+			return &StageError{program.Failure{Op: IDMapOp, Errno: errnoOf(err)}}
 		}
 	}
 	return nil
@@ -192,9 +191,16 @@ func (c *Child) raiseLimits(h *program.Header) error {
 	return nil
 }
 
+// errnoOf is the errno of an error of package syscall.
+func errnoOf(err error) syscall.Errno {
+	var errno syscall.Errno
+	_ = errors.As(err, &errno) // 0 for another error
+	return errno
+}
+
 // kill ends the child and reaps it.
 func (c *Child) kill() {
-	syscall.Syscall6(sysPidfdSendSignal, uintptr(c.PidFD), uintptr(syscall.SIGKILL), 0, 0, 0, 0)
+	_, _, _ = syscall.Syscall6(sysPidfdSendSignal, uintptr(c.PidFD), uintptr(syscall.SIGKILL), 0, 0, 0, 0)
 	for {
 		_, err := syscall.Wait4(c.PID, nil, syscall.WALL, nil)
 		if err != syscall.EINTR {

@@ -11,6 +11,8 @@ import (
 func codeAddress() unsafe.Pointer
 
 // endMarker stands behind the code and is never executed.
+//
+//nolint:gochecknoglobals // a constant
 var endMarker = []byte("berth-init ends.")
 
 const maxCode = 4096

@@ -22,7 +22,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	if err := os.WriteFile(path, miniinit.ELF(), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Env = []string{"GREETING=hello", "PATH=/bin:/usr/bin"}
 	return cmd
 }

@@ -17,22 +17,10 @@ func Check(block []byte) error {
 		return CheckError("size out of range")
 	}
 	h := (*Header)(unsafe.Pointer(&block[0]))
-	switch {
-	case h.Magic != Magic || h.Version != Version:
-		return CheckError("not a program of this version")
-	case int(h.Size) != len(block):
-		return CheckError("size differs from the header's")
-	case h.Ops == 0 || h.Ops > MaxOps || h.Slots == 0 || h.Slots > MaxSlots || h.Relocs > MaxSize/4:
-		return CheckError("count out of range")
-	case h.Inputs >= h.Slots:
-		return CheckError("more inputs than slots")
-	case h.CgroupSlot != None && (h.CgroupSlot < 1 || uint32(h.CgroupSlot) > h.Inputs):
-		return CheckError("cgroup is not an input")
+	if err := h.check(len(block)); err != nil {
+		return err
 	}
 	l := h.Layout()
-	if l.Data > len(block) {
-		return CheckError("parts are longer than the block")
-	}
 	c := checker{h: h, data: uint64(len(block) - l.Data)}
 	for i := range int(h.Ops) {
 		if err := c.op(i, (*Op)(unsafe.Pointer(&block[l.Ops+i*OpSize]))); err != nil {
@@ -48,11 +36,24 @@ func Check(block []byte) error {
 			return CheckError("relocated offset outside the data")
 		}
 	}
-	if !c.span(h.UIDMap) || !c.span(h.GIDMap) {
-		return CheckError("id map outside the data")
-	}
-	if !c.span(h.Rlimits) || h.Rlimits.Offset%8 != 0 || h.Rlimits.Length%24 != 0 {
-		return CheckError("limits outside the data")
+	return c.spans()
+}
+
+// check looks at the header alone, of a block of size bytes.
+func (h *Header) check(size int) error {
+	switch {
+	case h.Magic != Magic || h.Version != Version:
+		return CheckError("not a program of this version")
+	case int(h.Size) != size:
+		return CheckError("size differs from the header's")
+	case h.Ops == 0 || h.Ops > MaxOps || h.Slots == 0 || h.Slots > MaxSlots || h.Relocs > MaxSize/4:
+		return CheckError("count out of range")
+	case h.Inputs >= h.Slots:
+		return CheckError("more inputs than slots")
+	case h.CgroupSlot != None && (h.CgroupSlot < 1 || uint32(h.CgroupSlot) > h.Inputs):
+		return CheckError("cgroup is not an input")
+	case h.Layout().Data > size:
+		return CheckError("parts are longer than the block")
 	}
 	return nil
 }
@@ -68,14 +69,24 @@ func (c *checker) inside(offset, length uint64) bool {
 
 func (c *checker) span(s Span) bool { return c.inside(uint64(s.Offset), uint64(s.Length)) }
 
+// spans checks what the header says of the data.
+func (c *checker) spans() error {
+	if !c.span(c.h.UIDMap) || !c.span(c.h.GIDMap) {
+		return CheckError("id map outside the data")
+	}
+	if r := c.h.Rlimits; !c.span(r) || r.Offset%8 != 0 || r.Length%24 != 0 {
+		return CheckError("limits outside the data")
+	}
+	return nil
+}
+
 func (c *checker) op(i int, o *Op) error {
-	if o.Dst != None && (o.Dst <= 0 || uint32(o.Dst) >= c.h.Slots) {
+	switch {
+	case o.Dst != None && (o.Dst <= 0 || uint32(o.Dst) >= c.h.Slots):
 		return CheckError("result slot out of range")
-	}
-	if i+1+int(o.Skip) > int(c.h.Ops) {
+	case i+1+int(o.Skip) > int(c.h.Ops):
 		return CheckError("skip past the end")
-	}
-	if o.Ptr&o.Slot != 0 || (o.Ptr|o.Slot)>>6 != 0 {
+	case o.Ptr&o.Slot != 0 || (o.Ptr|o.Slot)>>6 != 0:
 		return CheckError("argument masks overlap")
 	}
 	for a := range 6 {
@@ -86,15 +97,17 @@ func (c *checker) op(i int, o *Op) error {
 			return CheckError("argument outside the data")
 		}
 	}
+	return c.pseudo(o)
+}
+
+// pseudo checks what pseudo calls need.
+func (c *checker) pseudo(o *Op) error {
+	word := uint64(0) // size of what is read or written at Args[0]
 	switch o.NR {
 	case OpStore, OpExpect:
-		if o.Ptr&1 == 0 || o.Args[0]%4 != 0 || !c.inside(o.Args[0], 4) {
-			return CheckError("word outside the data")
-		}
+		word = 4
 	case OpStoreWord:
-		if o.Ptr&1 == 0 || o.Args[0]%8 != 0 || !c.inside(o.Args[0], 8) {
-			return CheckError("word outside the data")
-		}
+		word = 8
 	case OpSpawn:
 		if c.h.Staged == 0 {
 			return CheckError("spawn in a program of one stage")
@@ -104,6 +117,9 @@ func (c *checker) op(i int, o *Op) error {
 		if o.NR >= OpJump {
 			return CheckError("unknown operation")
 		}
+	}
+	if word > 0 && (o.Ptr&1 == 0 || o.Args[0]%word != 0 || !c.inside(o.Args[0], word)) {
+		return CheckError("word outside the data")
 	}
 	return nil
 }

@@ -38,7 +38,8 @@ func aligned(p []byte) []byte {
 
 func TestEqualTextsAreStoredOnce(t *testing.T) {
 	var b program.Builder
-	if b.Text("/proc") != b.Text("/proc") || b.Text("/proc") == b.Text("/sys") {
+	proc, again, sys := b.Text("/proc"), b.Text("/proc"), b.Text("/sys")
+	if proc != again || proc == sys {
 		t.Error("texts are not told apart by their content")
 	}
 }
@@ -115,7 +116,7 @@ func TestTooLarge(t *testing.T) {
 func FuzzCheck(f *testing.F) {
 	f.Add(sample(f))
 	f.Add([]byte("BRTH"))
-	f.Fuzz(func(t *testing.T, p []byte) {
+	f.Fuzz(func(_ *testing.T, p []byte) {
 		if len(p) == 0 {
 			return
 		}
