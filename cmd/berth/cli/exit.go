@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,11 +42,22 @@ func exitCode(err error) int {
 }
 
 // message is the sentence for an error: one line for each of several, without
-// the names of the classes when nothing depends on them.
+// the class's name where it adds nothing, ids as short as lists show them.
 func message(err error) string {
-	text := strings.TrimSpace(err.Error())
+	text := shortenIDs(strings.TrimSpace(err.Error()))
 	text = strings.TrimSuffix(text, ": "+containerizer.ErrInvalid.Error())
 	return strings.ReplaceAll(text, "\n", "\nberth: ")
+}
+
+// shortenIDs shortens the ids that stand in quotes.
+func shortenIDs(text string) string {
+	parts := strings.Split(text, `"`)
+	for i, p := range parts {
+		if _, err := hex.DecodeString(p); err == nil && len(p) == 64 {
+			parts[i] = containerizer.ContainerID(p).Short()
+		}
+	}
+	return strings.Join(parts, `"`)
 }
 
 // terminated is the result of a command whose container or exec ended.

@@ -3,9 +3,13 @@ package cli_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// longID is an id that nobody can read.
+var longID = regexp.MustCompile("[0-9a-f]{64}")
 
 // words splits a command line; '~' is a blank within a word.
 func words(line string) []string {
@@ -82,6 +86,9 @@ func TestRunFailures(t *testing.T) {
 func TestRunCommandMissing(t *testing.T) {
 	n := newNode(t)
 	n.fails(127, "", "run", "--rm", "test", "/no/such/command")
+	if r := n.run("run", "--rm", "test", "/no/such/command"); longID.MatchString(r.err) {
+		t.Errorf("the message holds a long id: %q", r.err)
+	}
 	n.fails(126, "", "run", "--rm", "test", "/etc/passwd")
 	if got := n.must("ps", "-a", "-q"); got != "" {
 		t.Errorf("containers are left: %s", got)
