@@ -83,9 +83,6 @@ func newImage(block []byte) (*Image, error) {
 	}, nil
 }
 
-// Inputs is how many input descriptors the program wants.
-func (im *Image) Inputs() int { return int(im.header.Inputs) }
-
 // Close unmaps the program. It is idempotent.
 func (im *Image) Close() error {
 	if im.block != nil {
