@@ -68,16 +68,6 @@ func (r Reference) String() string {
 	return r.Domain + "/" + r.Repository + ":" + r.Tag
 }
 
-// Familiar returns the form in which Docker shows the name: without the default
-// domain.
-func (r Reference) Familiar() string {
-	s := r.String()
-	if rest, ok := strings.CutPrefix(s, defaultDomain+"/"); ok && r.Transport == Docker {
-		return strings.TrimPrefix(rest, officialPath)
-	}
-	return s
-}
-
 // Parse reads a reference. Relative paths are made absolute by the working
 // directory. The error wraps ErrInvalid, or ErrUnsupported for a transport of
 // other tools, and says what is wrong in one sentence.

@@ -96,23 +96,6 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func TestFamiliar(t *testing.T) {
-	for in, want := range map[string]string{
-		"debian":        "debian:latest",
-		"org/app:1":     "org/app:1",
-		"quay.io/app:1": "quay.io/app:1",
-		"oci:/d:x":      "oci:/d:x",
-	} {
-		r, err := reference.Parse(in)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := r.Familiar(); got != want {
-			t.Errorf("Familiar(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 // FuzzParse checks the main invariant, and that the registry client understands
 // every name we accept as we do.
 func FuzzParse(f *testing.F) {

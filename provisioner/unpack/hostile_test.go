@@ -147,7 +147,7 @@ func TestWorkIsLinear(t *testing.T) {
 				return time.Since(start)
 			}
 			took(100) // warm
-			small, large := took(2_500), took(20_000)
+			small, large := took(1_500), took(12_000)
 			if large > 25*small+time.Second {
 				t.Errorf("8 times the entries took %v instead of %v", large, small)
 			}
