@@ -203,11 +203,7 @@ func TestMemoryAfterCollection(t *testing.T) {
 			t.Errorf("huge pages are possible in %q", vma)
 		}
 	}
-	wakes := switches(t, f.pid)
-	pass(1000)
-	if now := switches(t, f.pid); now != wakes {
-		t.Errorf("the idle monitor woke up %d times in 1 s", now-wakes)
-	}
+	f.sleeps(t)
 }
 
 // An idle monitor does nothing at all.
@@ -215,11 +211,22 @@ func TestIdle(t *testing.T) {
 	f := start(t, client.Options{})
 	f.launch(request(t, "a", "exec sleep 1000", f.dir, options{}))
 	quiet()
-	before := switches(t, f.pid)
-	pass(3000)
-	if after := switches(t, f.pid); after != before {
-		t.Errorf("the idle monitor woke up %d times in 3 s", after-before)
+	f.sleeps(t)
+}
+
+// sleeps checks that the monitor does not wake up. Once a minute the Go runtime
+// does, and a busy machine may be late with what was to be done before.
+func (f *fixture) sleeps(t *testing.T) {
+	t.Helper()
+	var woke int
+	for range 4 {
+		before := switches(t, f.pid)
+		pass(2000)
+		if woke = switches(t, f.pid) - before; woke == 0 {
+			return
+		}
 	}
+	t.Errorf("the idle monitor woke up %d times in 2 s", woke)
 }
 
 // switches counts voluntary context switches of all threads.
