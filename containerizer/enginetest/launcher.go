@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,28 +75,37 @@ func (l *Launcher) Launch(ctx context.Context, r containerizer.LaunchRequest) (_
 	if err := writeJSON(dir, orderFile, &o); err != nil {
 		return nil, err
 	}
-	if err := l.startMonitor(dir); err != nil {
+	ended, err := l.startMonitor(dir)
+	if err != nil {
 		return nil, err
 	}
-	return l.launched(ctx, r)
+	return l.launched(ctx, r, ended)
 }
 
-func (l *Launcher) startMonitor(dir string) error {
+// startMonitor starts a monitor; ended gets why it ended, nil for an end in order.
+func (l *Launcher) startMonitor(dir string) (ended <-chan error, err error) {
+	var said bytes.Buffer
 	cmd := exec.Command("/proc/self/exe") //nolint:noctx // it outlives the call
 	cmd.Env = append(os.Environ(), monitorEnv+"="+dir, "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start a monitor: %w", err)
+		return nil, fmt.Errorf("start a monitor: %w", err)
 	}
-	l.wg.Go(func() { _ = cmd.Wait() }) // so that no zombie stays
-	return nil
+	out := make(chan error, 1)
+	l.wg.Go(func() {
+		if err := cmd.Wait(); err != nil {
+			out <- fmt.Errorf("monitor: %w: %s", err, bytes.TrimSpace(said.Bytes()))
+		}
+	})
+	return out, nil
 }
 
 // launched waits until the monitor is where r wants it.
-func (l *Launcher) launched(ctx context.Context, r containerizer.LaunchRequest) (*containerizer.Launched, error) {
+func (l *Launcher) launched(ctx context.Context, r containerizer.LaunchRequest, ended <-chan error) (*containerizer.Launched, error) {
 	c, p := r.Container, &r.Container.Spec.Process
 	sandbox := len(p.Entrypoint)+len(p.Args) == 0
-	s, err := l.await(ctx, c, func(s *monitorState) bool {
+	s, err := l.await(ctx, c, ended, func(s *monitorState) bool {
 		return s.PID > 0 || s.FailCode > 0 || ((r.Hold || r.Info.Barrier || sandbox) && s.MonitorPID > 0)
 	})
 	if err != nil {
@@ -145,7 +155,7 @@ func (*Launcher) state(c *containerizer.Container) (*monitorState, error) {
 }
 
 // await waits for a state of c's monitor.
-func (l *Launcher) await(ctx context.Context, c *containerizer.Container, until func(*monitorState) bool) (*monitorState, error) {
+func (l *Launcher) await(ctx context.Context, c *containerizer.Container, ended <-chan error, until func(*monitorState) bool) (*monitorState, error) {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for {
@@ -154,6 +164,8 @@ func (l *Launcher) await(ctx context.Context, c *containerizer.Container, until 
 		}
 		select {
 		case <-tick.C:
+		case err := <-ended:
+			return nil, err
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -175,7 +187,7 @@ func (l *Launcher) Start(ctx context.Context, c *containerizer.Container) error 
 		return fmt.Errorf("start: %w: %w", err, containerizer.ErrFailedPrecondition)
 	}
 	_ = f.Close() // nothing is written
-	s, err := l.await(ctx, c, func(s *monitorState) bool { return s.PID > 0 || s.FailCode > 0 })
+	s, err := l.await(ctx, c, nil, func(s *monitorState) bool { return s.PID > 0 || s.FailCode > 0 })
 	if err != nil {
 		return err
 	}
