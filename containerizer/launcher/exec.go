@@ -3,6 +3,9 @@ package launcher
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -73,7 +76,11 @@ func (l *Launcher) fillExec(b *built, r *containerizer.ExecRequest) error {
 	if b.root, err = openDir(fmt.Sprintf("/proc/%d/root", rec.PID)); err != nil {
 		return err
 	}
-	cfg, who, err := l.resolve(r.Container, r.Info, r.Process, b.root)
+	info, err := execInfo(r.Info, rec.PID)
+	if err != nil {
+		return err
+	}
+	cfg, who, err := l.resolve(r.Container, info, r.Process, b.root)
 	if err != nil {
 		return err
 	}
@@ -94,6 +101,32 @@ func (l *Launcher) fillExec(b *built, r *containerizer.ExecRequest) error {
 	b.memfd, err = memfd(b.program.Block)
 	return err
 }
+
+// execInfo is info with the version 2 cgroup that the container's process is in
+// now: once the container has children, it is a leaf below the one it began in,
+// which takes no process any more.
+func execInfo(info *containerizer.LaunchInfo, pid uint64) (*containerizer.LaunchInfo, error) {
+	if info.Cgroup == nil || info.Cgroup.Unified == "" {
+		return info, nil
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return nil, fmt.Errorf("find the cgroup of the container: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !ok || !strings.HasPrefix(path, "/") {
+			continue
+		}
+		out := *info
+		out.Cgroup = &containerizer.CgroupAttachment{Unified: filepath.Join(cgroupRoot, path)}
+		return &out, nil
+	}
+	return nil, fmt.Errorf("the container's process is in no version 2 cgroup: %w", containerizer.ErrFailedPrecondition)
+}
+
+// cgroupRoot is where the version 2 hierarchy is mounted (cgroups(7)).
+const cgroupRoot = "/sys/fs/cgroup"
 
 // privileged gives an exec session everything that berth has.
 func privileged(cfg *launch.Config) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/isolators/cgroup"
+	"github.com/berth-dev/berth/isolators/cgroup/systemd"
 	"github.com/berth-dev/berth/isolators/device"
 	"github.com/berth-dev/berth/isolators/filesystem"
 	"github.com/berth-dev/berth/isolators/namespace"
@@ -120,6 +121,9 @@ func (n *Node) checkSelection(list []containerizer.Isolator) error {
 // cgroups makes the one isolator behind all names that begin with cgroups/.
 func (n *Node) cgroups() (*cgroup.Isolator, error) {
 	o := cgroup.Options{Driver: cgroup.Driver(n.cfg.Cgroup.Driver), Parent: n.cfg.Cgroup.Parent, Owner: n.cfg.State}
+	if o.Driver == cgroup.DriverSystemd {
+		o.Units = systemd.New(systemd.Options{})
+	}
 	for _, name := range n.cfg.Isolation {
 		if strings.HasPrefix(name, "cgroups/") {
 			o.Isolation = append(o.Isolation, name)
