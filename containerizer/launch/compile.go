@@ -55,7 +55,8 @@ func Compile(c *Config) (*Program, error) {
 	}
 	k.names()
 	k.sysctls()
-	k.session(stdio, terminal)
+	k.streams(stdio, terminal)
+	k.session(terminal)
 	if err := k.identity(); err != nil {
 		return nil, err
 	}
@@ -66,6 +67,11 @@ func Compile(c *Config) (*Program, error) {
 // CompileExec makes the program that joins the running container whose launch
 // information c.Info is. joined are the CLONE_NEW flags of the namespaces in which
 // the container differs from the launcher.
+//
+// In the pid namespace wait hostile processes, and those with CAP_SYS_PTRACE in the
+// host's user namespace may do with the process whatever they like (ptrace(2)). So it
+// has a copy of the monitor's memory, and comes in as the last thing: when it has
+// closed what belongs to the host and has no more capabilities than the container.
 func CompileExec(c *Config, joined uint64) (*Program, error) {
 	k := &compiler{c: c}
 	if err := k.check(); err != nil {
@@ -79,27 +85,41 @@ func CompileExec(c *Config, joined uint64) (*Program, error) {
 	}
 	k.Clone(0, ns.cgroupDir)
 	k.Staged()
-	if joined&unix.CLONE_NEWTIME != 0 {
-		k.CopyMemory()
-	}
+	k.CopyMemory()
 	k.hostProcess(c.Info)
 	k.Call(unix.SYS_UMASK, 0)
 	k.joinCgroups(ns)
 	k.labels()
 	k.step("join the namespaces of the container")
 	k.Call(unix.SYS_SETNS, target, joined)
-	k.Call(program.OpSpawn, 0)
 	if joined&unix.CLONE_NEWUSER != 0 {
 		k.rootIdentity()
 	}
 	terminal := k.terminal(nil)
 	k.workingDir(false)
-	k.session(stdio, terminal)
+	k.streams(stdio, terminal)
+	k.step("close all descriptors")
+	k.closeAll()
+	early := !k.mayClone()
+	if early {
+		k.enterPIDNamespace()
+	}
 	if err := k.identity(); err != nil {
 		return nil, err
 	}
-	k.execute()
+	if !early {
+		k.reduceCapabilities()
+		k.enterPIDNamespace()
+	}
+	k.session(terminal)
+	k.become()
 	return k.finish()
+}
+
+// enterPIDNamespace goes on as a new process, in the pid namespace that was joined.
+func (k *compiler) enterPIDNamespace() {
+	k.step("make the process")
+	k.Call(program.OpSpawn, 0)
 }
 
 // check refuses what cannot be compiled.

@@ -97,7 +97,16 @@ func (k *compiler) identity() error {
 	k.step(fmt.Sprintf("become user %d, group %d", p.UID, p.GID))
 	k.Call(unix.SYS_SETRESGID, int(p.GID), int(p.GID), int(p.GID))
 	k.Call(unix.SYS_SETRESUID, int(p.UID), int(p.UID), int(p.UID))
+	k.undumpable()
 	return nil
+}
+
+// undumpable follows a change of user or group, by which the kernel makes the
+// memory as dumpable as fs.suid_dumpable says (proc_sys_fs(5)). The memory may be
+// shared with the monitor.
+func (k *compiler) undumpable() {
+	k.step("stay out of reach of other processes")
+	k.Call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
 // capabilities takes the final sets. A user other than root ends with the ambient
@@ -143,15 +152,26 @@ func (k *compiler) filterBeforeCapabilities() {
 	if k.c.Process.NoNewPrivileges || len(k.c.Filter) == 0 {
 		return
 	}
-	if k.sets != nil && k.c.Process.UID != 0 {
-		s := *k.sets
-		s.permitted |= 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SETPCAP
-		s.effective = s.permitted
-		s.inheritable = 0
-		k.step("keep the capability to install a seccomp filter")
-		k.capset(&s)
+	if k.c.Process.UID != 0 {
+		k.reduceCapabilities()
 	}
 	k.filter()
+}
+
+// reduceCapabilities leaves the process those that it will have, and what it takes
+// to install a seccomp filter and to get there.
+func (k *compiler) reduceCapabilities() {
+	if k.sets == nil {
+		return
+	}
+	s := *k.sets
+	s.permitted |= s.effective
+	if !k.c.Process.NoNewPrivileges && len(k.c.Filter) > 0 {
+		s.permitted |= 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SETPCAP
+	}
+	s.effective = s.permitted
+	k.step("reduce the capabilities")
+	k.capset(&s)
 }
 
 // filterAfterCapabilities installs it as late as possible otherwise.

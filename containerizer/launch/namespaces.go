@@ -223,6 +223,7 @@ func (k *compiler) rootIdentity() {
 	k.step("become root of the user namespace")
 	k.Call(unix.SYS_SETRESGID, 0, 0, 0)
 	k.Call(unix.SYS_SETRESUID, 0, 0, 0)
+	k.undumpable()
 }
 
 // writeFile writes text to a file by one write(2).

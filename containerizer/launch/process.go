@@ -96,15 +96,11 @@ func (k *compiler) workingDir(create bool) {
 	k.cwd = slot
 }
 
-// session makes the process the leader of a session with its standard streams.
-func (k *compiler) session(stdio [3]program.Slot, terminal program.Slot) {
-	k.step("make a session")
-	k.Call(unix.SYS_SETSID)
-	// A session keyring of its own keeps the host's keys away (session-keyring(7)).
+// streams gives the process its standard streams, its working directory and a
+// session keyring, which keeps the host's keys away (session-keyring(7)).
+func (k *compiler) streams(stdio [3]program.Slot, terminal program.Slot) {
+	k.step("make a session keyring")
 	k.Call(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, k.Text("_ses."+k.c.ID.Short())).Accept(0, unix.ENOSYS, unix.EPERM, unix.EDQUOT)
-	if terminal != 0 {
-		k.Call(unix.SYS_IOCTL, terminal, unix.TIOCSCTTY, 0)
-	}
 	k.step("set up the standard streams")
 	// The monitor keeps its own 0, 1 and 2 open, so that no input is among them.
 	for fd, s := range stdio {
@@ -117,6 +113,16 @@ func (k *compiler) session(stdio [3]program.Slot, terminal program.Slot) {
 	k.Call(unix.SYS_FCHDIR, k.cwd)
 }
 
+// session makes the process the leader of a session, with the terminal that its
+// standard streams are by now.
+func (k *compiler) session(terminal program.Slot) {
+	k.step("make a session")
+	k.Call(unix.SYS_SETSID)
+	if terminal != 0 {
+		k.Call(unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	}
+}
+
 // The descriptors that are open at execve beside the standard streams, both
 // close-on-exec: the progress socket, and the mini-init if there is one.
 const (
@@ -124,17 +130,23 @@ const (
 	initFD     = 4
 )
 
-// execute ends the program: everything but the standard streams is closed, signals
-// are let in, and the command is looked for along PATH.
+// execute ends the program: everything but the standard streams is closed, and the
+// command is executed.
 func (k *compiler) execute() {
-	p := &k.c.Process
-	k.Call(unix.SYS_UMASK, int(p.Umask))
 	if k.c.Hold {
 		k.step("wait to be started")
 		k.hold()
 	}
 	k.step("close all descriptors")
 	k.closeAll()
+	k.become()
+}
+
+// become takes what privilege is left, lets signals in, and looks for the command
+// along PATH.
+func (k *compiler) become() {
+	p := &k.c.Process
+	k.Call(unix.SYS_UMASK, int(p.Umask))
 	k.filterBeforeCapabilities()
 	k.capabilities()
 	k.filterAfterCapabilities()
@@ -221,6 +233,13 @@ const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 var rlimitNumbers = [...]string{
 	"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC", "RLIMIT_NOFILE",
 	"RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+}
+
+// mayClone says whether the process can still be cloned when it has its limits and
+// its scheduling policy: some policies are lost or refused (sched(7)).
+func (k *compiler) mayClone() bool {
+	limited := slices.ContainsFunc(k.c.Process.Rlimits, func(r specs.POSIXRlimit) bool { return r.Type == "RLIMIT_NPROC" })
+	return k.c.Process.Scheduler == nil && !limited
 }
 
 // hostLimits lets the monitor raise limits, which the root of a user namespace may
