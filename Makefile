@@ -85,7 +85,7 @@ test-e2e: build ## end-to-end tests with the binaries in bin/ (root)
 .PHONY: test-vm
 test-vm: build ## the root tests in a virtual machine with cgroup v2 (installs qemu)
 	.ci/packages vm
-	.ci/test-vm
+	.ci/test-vm $(BIN)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (5s)

@@ -13,6 +13,8 @@
 //
 //   - Debian's cloud kernel (6.1 on Debian 12), fetched with apt-get once and kept
 //     in the user's cache directory, or the one of -kernel and -modules-dir
+//   - with -disk, an ext4 filesystem on /disk, where temporary files go: the memory
+//     filesystem of old kernels lacks mounts with mapped ids, for one
 //   - a root filesystem in memory with the static busybox and links for all of its
 //     applets, /etc/passwd and friends, and the files that were asked for:
 //     -file SRC[:DST] copies a file or a folder (DST is SRC's absolute path when

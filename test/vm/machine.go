@@ -113,6 +113,9 @@ func (m *machine) command(ctx context.Context) *exec.Cmd {
 		"-chardev", "socket,id=status,path=" + filepath.Join(m.dir, "status"),
 		"-device", "virtserialport,chardev=status,name=" + plan.StatusPort,
 	}
+	if m.options.diskMiB > 0 {
+		args = append(args, "-drive", "if=virtio,format=raw,cache=unsafe,file="+filepath.Join(m.dir, "disk"))
+	}
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}

@@ -6,7 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +31,7 @@ type options struct {
 	kernel      string
 	modulesDir  string
 	memoryMiB   int
+	diskMiB     int
 	cpus        int
 	timeout     time.Duration
 	accelerator string
@@ -75,6 +79,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.kernel, "kernel", "", "kernel `image` instead of Debian's")
 	f.StringVar(&o.modulesDir, "modules-dir", "", "the `folder` of modules that belongs to -kernel")
 	f.IntVar(&o.memoryMiB, "memory", 2048, "memory in `MiB`")
+	f.IntVar(&o.diskMiB, "disk", 0, "put an ext4 filesystem of so many `MiB` on /disk and make it TMPDIR")
 	f.IntVar(&o.cpus, "cpus", 2, "`number` of processors")
 	f.StringVar(&o.accelerator, "accel", "tcg", "qemu's `accelerator`: tcg emulates anywhere, kvm is faster where it works")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "give up after this `time`")
@@ -83,6 +88,10 @@ func parse(args []string) (*options, error) {
 		return nil, err
 	}
 	o.plan.Args = f.Args()
+	if o.diskMiB > 0 {
+		o.plan.Disk = true
+		o.plan.Env = append([]string{"TMPDIR=" + plan.DiskDir}, o.plan.Env...)
+	}
 	switch {
 	case len(o.plan.Args) == 0:
 		f.Usage()
@@ -93,6 +102,18 @@ func parse(args []string) (*options, error) {
 		return nil, errors.New("-kernel and -modules-dir go together")
 	}
 	return o, nil
+}
+
+// makeDisk makes a sparse file with a filesystem; none for a size of 0.
+func makeDisk(ctx context.Context, path string, sizeMiB int) error {
+	if sizeMiB == 0 {
+		return nil
+	}
+	mkfs := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", path, strconv.Itoa(sizeMiB)+"M")
+	if _, err := mkfs.Output(); err != nil {
+		return fmt.Errorf("mkfs.ext4 (of the package e2fsprogs): %w", explain(err))
+	}
+	return nil
 }
 
 // run makes the machine, runs it, and returns the program's exit status.
@@ -114,6 +135,9 @@ func run(ctx context.Context, o *options) (int, error) {
 	ramdisk := dir + "/initramfs"
 	if err := buildRamdisk(ctx, ramdisk, kernel, o); err != nil {
 		return 0, fmt.Errorf("build the machine's ramdisk: %w", err)
+	}
+	if err := makeDisk(ctx, filepath.Join(dir, "disk"), o.diskMiB); err != nil {
+		return 0, fmt.Errorf("make the machine's disk: %w", err)
 	}
 	m := &machine{dir: dir, kernel: kernel.Image, ramdisk: ramdisk, options: o}
 	return m.run(ctx)

@@ -54,7 +54,7 @@ func wanted(path string) bool {
 	for _, w := range []string{
 		"fs/overlayfs", "fs/fuse",
 		"net/8021q", "net/bridge", "net/core", "net/ipv4", "net/ipv6", "net/llc", "net/netfilter", "net/sched", "net/unix",
-		"drivers/block/loop", "drivers/char/virtio_console", "drivers/virtio",
+		"drivers/block/loop", "drivers/block/virtio_blk", "drivers/char/virtio_console", "drivers/virtio",
 		"drivers/net/dummy", "drivers/net/ipvlan", "drivers/net/macvlan", "drivers/net/tun", "drivers/net/veth",
 	} {
 		if path == w+".ko" || strings.HasPrefix(path, w+"/") {

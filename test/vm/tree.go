@@ -134,7 +134,7 @@ func addProgram(ctx context.Context, t *tree, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := t.file(found, found); err != nil {
+	if err := t.file("/usr/local/sbin/"+filepath.Base(name), found); err != nil { // before busybox in the path
 		return err
 	}
 	// A static program has nothing to list, which ldd calls an error.

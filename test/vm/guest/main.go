@@ -47,7 +47,7 @@ func boot() error {
 	if err := mountBasics(); err != nil {
 		return err
 	}
-	for _, name := range []string{"virtio_pci", "virtio_mmio", "virtio_console"} {
+	for _, name := range []string{"virtio_pci", "virtio_mmio", "virtio_console", "virtio_blk"} {
 		if err := load(name); err != nil && !errors.Is(err, errNoModule) {
 			return err
 		}

@@ -30,6 +30,11 @@ func run(w io.Writer) (exit int, written int64, err error) {
 	if err := loopbackUp(); err != nil {
 		return 0, 0, err
 	}
+	if p.Disk {
+		if err := (mount{plan.DiskDevice, plan.DiskDir, "ext4", 0, ""}).do(); err != nil {
+			return 0, 0, err
+		}
+	}
 	status, written, err := start(&p, w)
 	if err != nil {
 		return 0, written, err

@@ -11,6 +11,12 @@ const (
 	ImageDir = "/image"
 )
 
+// Where the disk is, when there is one.
+const (
+	DiskDevice = "/dev/vda"
+	DiskDir    = "/disk"
+)
+
 // Names of the virtio ports.
 const (
 	OutputPort = "berth.output"
@@ -30,6 +36,8 @@ type Plan struct {
 	Env    []string `json:"env"`
 	Dir    string   `json:"dir"`
 	Cgroup string   `json:"cgroup"`
+	// Disk asks for DiskDevice to be mounted on DiskDir.
+	Disk bool `json:"disk,omitempty"`
 }
 
 // Status is how it ended. Error is set when the guest could not run the program.
