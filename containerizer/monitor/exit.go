@@ -29,11 +29,11 @@ func (m *monitor) reap() {
 
 // ended follows the end of el's process, which has been reaped.
 func (m *monitor) ended(el *element, status uint32) {
-	el.status, el.finishedAt = status, wallNanoseconds()
 	held := el.state == wire.StateHeld || el.state == wire.StateBarrier
 	if el.child != nil {
 		m.progress(el) // its last news may not have been read yet
 	}
+	el.status, el.finishedAt = status, wallNanoseconds() // not before it started
 	m.closeProcess(el)
 	switch {
 	case el.ending != (ticket{}):
