@@ -78,6 +78,7 @@ var callNames = [...]struct {
 	{unix.SYS_SETRESUID, "setresuid"},
 	{unix.SYS_SETSID, "setsid"},
 	{unix.SYS_SOCKET, "socket"},
+	{unix.SYS_STATX, "statx"},
 	{unix.SYS_SYMLINKAT, "symlinkat"},
 	{unix.SYS_UMASK, "umask"},
 	{unix.SYS_UMOUNT2, "umount2"},

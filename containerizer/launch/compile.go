@@ -88,6 +88,7 @@ func CompileExec(c *Config, joined uint64) (*Program, error) {
 	k.CopyMemory()
 	k.hostProcess(c.Info)
 	k.Call(unix.SYS_UMASK, 0)
+	k.openHostProc()
 	k.joinCgroups(ns)
 	k.labels()
 	k.step("join the namespaces of the container")

@@ -30,6 +30,9 @@ type Config struct {
 	FilterFlags uint
 	// IsDir says whether a mount source of the host is a directory.
 	IsDir func(path string) (bool, error)
+	// HostDevice returns the path of a node of the host for a device, which may be at
+	// another path in the container. A user namespace asks for it.
+	HostDevice func(d *specs.LinuxDevice) (string, error)
 	// LastCap is the highest capability that the kernel knows.
 	LastCap int
 	// Available, when not 0, bounds the capabilities of the process, as a bit mask:

@@ -57,12 +57,16 @@ func (k *compiler) device(fs *filesystemPlan, dev program.Slot, d *specs.LinuxDe
 		return fmt.Errorf("device %q has type %q, it must be c, b, u or p: %w", d.Path, d.Type, containerizer.ErrInvalid)
 	}
 	k.step(fmt.Sprintf("make the device %q", d.Path))
-	parent, name := dev, path.Base(d.Path)
+	parent, name := dev, path.Base(path.Clean(d.Path))
 	if parent == 0 || path.Dir(path.Clean(d.Path)) != "/dev" {
 		parent, name = k.makeParents(d.Path)
 	}
 	if fs.userns && kind != unix.S_IFIFO {
-		k.bindDevice(fs, parent, name, d.Path)
+		host, err := k.c.HostDevice(d)
+		if err != nil {
+			return fmt.Errorf("device %q: %w", d.Path, err)
+		}
+		k.bindDevice(fs, parent, name, host)
 		return nil
 	}
 	mode := uint32(0o666)
@@ -84,8 +88,8 @@ func id(p *uint32) int {
 	return int(*p)
 }
 
-// bindDevice mounts the host's node of the same path, for a user namespace, which
-// may not make nodes.
+// bindDevice mounts a node of the host, for a user namespace, which may not make
+// nodes.
 func (k *compiler) bindDevice(fs *filesystemPlan, parent program.Slot, name, hostPath string) {
 	tree, target := k.NewSlot(), k.NewSlot()
 	k.Call(unix.SYS_MKNODAT, parent, k.Text(name), unix.S_IFREG|0o644, 0).Accept(0, unix.EEXIST)

@@ -155,7 +155,6 @@ func propagationOr(flag, fallback uint64) uint64 {
 func (k *compiler) attachRootfs(fs *filesystemPlan) {
 	k.step("cut the mounts off from the host's")
 	k.Call(unix.SYS_MOUNT, 0, k.Text("/"), 0, unix.MS_REC|unix.MS_SLAVE, 0)
-	k.openHostProc()
 	fs.oldRoot = k.NewSlot()
 	k.Call(unix.SYS_OPENAT, atFDCWD, k.Text("/"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(fs.oldRoot)
 	pivot := k.Text(k.c.PivotDir)
@@ -173,9 +172,12 @@ func (k *compiler) attachRootfs(fs *filesystemPlan) {
 	k.Call(unix.SYS_MOVE_MOUNT, fs.rootfs, k.Text(""), atFDCWD, pivot, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// openHostProc opens the host's /proc if something is to be written through it.
+// openHostProc opens the host's /proc if something is to be written through it. That
+// is before a mount namespace is joined, whose /proc others may have chosen
+// (CVE-2025-52881).
 func (k *compiler) openHostProc() {
-	if len(k.c.Info.Sysctl) == 0 {
+	info, p := k.c.Info, &k.c.Process
+	if len(info.Sysctl) == 0 && len(info.TimeOffsets) == 0 && p.AppArmorProfile == "" && p.SELinuxLabel == "" {
 		return
 	}
 	k.step("open the host's /proc")

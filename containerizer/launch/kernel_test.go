@@ -93,9 +93,10 @@ func config(tb testing.TB, args ...string) *launch.Config {
 			},
 			NoNewPrivileges: true,
 		},
-		PivotDir: tb.TempDir(),
-		IsDir:    isDir,
-		LastCap:  unix.CAP_LAST_CAP,
+		PivotDir:   tb.TempDir(),
+		IsDir:      isDir,
+		HostDevice: func(d *specs.LinuxDevice) (string, error) { return d.Path, nil },
+		LastCap:    unix.CAP_LAST_CAP,
 	}
 }
 

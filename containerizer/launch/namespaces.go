@@ -145,6 +145,7 @@ func (k *compiler) enterNamespaces(p *namespacePlan) {
 	if p.staged {
 		k.Staged()
 		k.Clone(0, p.cgroupDir)
+		k.openHostProc()
 		k.joinCgroups(p)
 		k.joinNamespaces(p)
 		k.step("clone the process into its new namespaces")
@@ -158,6 +159,7 @@ func (k *compiler) enterNamespaces(p *namespacePlan) {
 	}
 	k.Call(unix.SYS_UMASK, 0)
 	if !p.staged {
+		k.openHostProc()
 		k.joinCgroups(p)
 		k.joinNamespaces(p)
 	}
@@ -207,7 +209,7 @@ func (k *compiler) unshareLate(p *namespacePlan) {
 	}
 	if text.Len() > 0 {
 		k.step("set the clock offsets of the time namespace")
-		k.writeFile(atFDCWD, "/proc/self/timens_offsets", text.String())
+		k.writeFile(k.hostProc, "self/timens_offsets", text.String())
 	}
 }
 

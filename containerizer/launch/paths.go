@@ -53,10 +53,24 @@ func (k *compiler) maskPath(fs *filesystemPlan, p string, many bool) {
 	done := k.Jump()
 	k.Land(notDir)
 	k.hostTree(fs, "/dev/null", tree)
+	if fs.rootfs == 0 {
+		k.expectDevice(tree, 1, 3)
+	}
 	k.moveMount(tree, place)
 	k.closeIf(many, place, tree)
 	k.Land(done)
 	k.Land(absent)
+}
+
+// expectDevice fails the program if a descriptor is not of the device with that
+// number: where the root is shared, others could have put anything in the place of
+// /dev/null (CVE-2025-31133).
+func (k *compiler) expectDevice(fd program.Slot, major, minor int) {
+	const size, rdevMajor, rdevMinor = 256, 128, 132 // of struct statx (statx(2))
+	st := k.Zeros(size)
+	k.Call(unix.SYS_STATX, fd, k.Text(""), unix.AT_EMPTY_PATH, unix.STATX_TYPE, st)
+	k.Call(program.OpExpect, st+rdevMajor, major, int(unix.ENODEV))
+	k.Call(program.OpExpect, st+rdevMinor, minor, int(unix.ENODEV))
 }
 
 // openExisting opens a path; when it does not exist the branch of the operation is

@@ -69,11 +69,11 @@ func (k *compiler) sysctls() {
 func (k *compiler) labels() {
 	if p := k.c.Process.AppArmorProfile; p != "" {
 		k.step(fmt.Sprintf("use the AppArmor profile %q", p))
-		k.writeFile(atFDCWD, "/proc/self/attr/apparmor/exec", "exec "+p)
+		k.writeFile(k.hostProc, "self/attr/apparmor/exec", "exec "+p)
 	}
 	if l := k.c.Process.SELinuxLabel; l != "" {
 		k.step(fmt.Sprintf("use the SELinux label %q", l))
-		k.writeFile(atFDCWD, "/proc/self/attr/exec", l)
+		k.writeFile(k.hostProc, "self/attr/exec", l)
 	}
 }
 

@@ -21,7 +21,6 @@ func CompileSandbox(c *Config) (*Program, error) {
 	}
 	k.enterNamespaces(ns)
 	k.unshareLate(ns)
-	k.openHostProc()
 	k.becomeRoot(ns)
 	k.network()
 	if c.Info.Barrier {

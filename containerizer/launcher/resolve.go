@@ -30,12 +30,13 @@ func (l *Launcher) resolve(c *containerizer.Container, info *containerizer.Launc
 		return nil, nil, err
 	}
 	cfg := &launch.Config{
-		ID:       c.ID,
-		Info:     info,
-		Init:     p.Init,
-		PivotDir: c.Dir,
-		IsDir:    isDir,
-		LastCap:  lastCap,
+		ID:         c.ID,
+		Info:       info,
+		Init:       p.Init,
+		PivotDir:   c.Dir,
+		IsDir:      isDir,
+		HostDevice: hostDevice,
+		LastCap:    lastCap,
 		Process: launch.Process{
 			Args:            slices.Concat(p.Entrypoint, p.Args),
 			Env:             environment(p, info, who),
