@@ -187,7 +187,7 @@ const forced = 3
 // interrupt that changes nothing ends the client, as with Docker.
 func (s *session) forward(ctx context.Context, send func(context.Context, int) error) (stop func()) {
 	signals := make(chan os.Signal, 32)
-	signal.Notify(signals)
+	signal.Notify(signals, forwardedSignals()...)
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -202,8 +202,7 @@ func (s *session) forward(ctx context.Context, send func(context.Context, int) e
 		}
 	}()
 	return func() {
-		signal.Stop(signals)
-		close(done)
+		close(done) // the signals stay asked for: the command is about to end
 		<-stopped
 	}
 }
@@ -211,7 +210,7 @@ func (s *session) forward(ctx context.Context, send func(context.Context, int) e
 // pass passes one signal on.
 func (s *session) pass(ctx context.Context, sig os.Signal, interrupts *int, send func(context.Context, int) error) {
 	number, ok := sig.(syscall.Signal)
-	if !ok || !forwarded(number) {
+	if !ok {
 		return
 	}
 	if number == syscall.SIGINT || number == syscall.SIGTERM {
@@ -225,12 +224,12 @@ func (s *session) pass(ctx context.Context, sig os.Signal, interrupts *int, send
 	}
 }
 
-// forwarded leaves out what is about the client itself.
-func forwarded(s syscall.Signal) bool {
-	switch s {
-	case syscall.SIGCHLD, syscall.SIGPIPE, syscall.SIGURG, syscall.SIGWINCH, syscall.SIGTTIN, syscall.SIGTTOU:
-		return false
-	default:
-		return true
+// forwardedSignals are what people and supervisors send to a foreground command.
+// Each costs two hand-overs between threads to ask for, so it is not all 64: the
+// others end the client as they would any program, and the container goes on.
+func forwardedSignals() []os.Signal {
+	return []os.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGCONT, syscall.SIGALRM,
 	}
 }

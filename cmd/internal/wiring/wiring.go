@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -157,6 +158,10 @@ func (n *Node) Sweep(ctx context.Context) error {
 	return images.Sweep(ctx)
 }
 
+// closeTimeout bounds how long a command waits for a teardown. What is cut off is
+// finished by the monitor's exit command, or by the next one.
+const closeTimeout = 10 * time.Second
+
 // maxTrash is how much may lie in the trash before a sweeper is started: deleting
 // a container's files takes longer than the rest of its teardown.
 const maxTrash = 32
@@ -166,7 +171,9 @@ const maxTrash = 32
 func (n *Node) Close() error {
 	var err error
 	if n.engine != nil {
-		err = n.engine.Close(context.Background())
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		err = n.engine.Close(ctx)
 	}
 	if n.images == nil {
 		return err
