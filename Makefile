@@ -22,7 +22,7 @@ VULNCHECK := $(TOOLS)/govulncheck
 
 FUZZTIME  ?= 5s
 # Packages with tests; the end-to-end suite is apart because it runs the binaries.
-UNIT      := $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|bench)$$')
+UNIT       = $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|bench)$$')
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -99,6 +99,12 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 .PHONY: vuln
 vuln: $(VULNCHECK) ## known vulnerabilities that the code reaches (asks vuln.go.dev)
 	$(VULNCHECK) ./...
+
+.PHONY: proto
+proto: ## regenerate the Go code of .proto files (there are none before the gRPC API)
+	@if git ls-files '*.proto' | grep -q .; then \
+		echo "there are .proto files, but no generator is pinned in .ci/tools/go.mod" >&2; exit 1; \
+	fi; echo "nothing to generate: no .proto files in the tree"
 
 ##@ figures
 
