@@ -11,13 +11,14 @@ import (
 // own.
 type berth struct {
 	name, path, dir string
+	state           string
 	source          []string // the container's files: an image, or --rootfs and a directory
 }
 
 func (b *berth) Name() string { return b.name }
 
 func (b *berth) command(args ...string) []string {
-	return append([]string{b.path, "--root", filepath.Join(b.dir, "root"), "--state", filepath.Join(b.dir, "state")}, args...)
+	return append([]string{b.path, "--root", filepath.Join(b.dir, "root"), "--state", b.state}, args...)
 }
 
 func (b *berth) run(args ...string) []string {

@@ -87,7 +87,7 @@ func run(o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if b.state, err = os.MkdirTemp("/run", "berth-bench-"); err != nil {
+	if b.state, err = os.MkdirTemp(memory(), "berth-bench-"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.state)) }()
@@ -144,12 +144,12 @@ func (b *bench) addBerth(ctx context.Context, rootfs, layout string) error {
 	}
 	b.versions = append(b.versions, versionOf(ctx, path, "--version"))
 	image := "oci:" + layout + ":busybox"
-	directory := &berth{name: "berth", path: path, dir: filepath.Join(b.dir, "berth"), source: []string{"--rootfs", rootfs}}
+	directory := &berth{name: "berth", path: path, dir: filepath.Join(b.dir, "berth"), state: filepath.Join(b.state, "berth"), source: []string{"--rootfs", rootfs}}
 	if slices.Contains(b.peers, directory.name) {
 		b.contenders = append(b.contenders, directory)
 		b.monitors["berth-monitor"] = directory
 	}
-	withImage := &berth{name: "berth-image", path: path, dir: filepath.Join(b.dir, "berth-image"), source: []string{image}}
+	withImage := &berth{name: "berth-image", path: path, dir: filepath.Join(b.dir, "berth-image"), state: filepath.Join(b.state, "berth-image"), source: []string{image}}
 	if slices.Contains(b.peers, withImage.name) {
 		b.contenders = append(b.contenders, withImage)
 		return quietly(ctx, withImage.command("pull", image)...)
@@ -204,4 +204,16 @@ func (b *bench) peer(ctx context.Context, name string) (string, bool) {
 	}
 	b.versions = append(b.versions, versionOf(ctx, path, "--version"))
 	return path, true
+}
+
+// memory is a directory in memory, where everybody's state is: /run as a rule,
+// which some small machines have on disk.
+func memory() string {
+	for _, dir := range []string{"/run", "/dev/shm"} {
+		var st unix.Statfs_t
+		if unix.Statfs(dir, &st) == nil && st.Type == unix.TMPFS_MAGIC {
+			return dir
+		}
+	}
+	return "/run"
 }
