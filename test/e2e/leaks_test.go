@@ -66,7 +66,6 @@ func (n *node) leaks() []string {
 func (n *node) checkNothingLeft() {
 	n.t.Helper()
 	if n.t.Failed() {
-		n.clear()
 		return // what is left is no news
 	}
 	eventually(n.t, func() string {
@@ -76,7 +75,6 @@ func (n *node) checkNothingLeft() {
 		}
 		return ""
 	})
-	n.clear()
 }
 
 // clear removes what outlives containers by design, and after a failed test what

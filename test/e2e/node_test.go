@@ -97,6 +97,7 @@ func newNode(t *testing.T) *node {
 	layout, err := busyboxLayout()
 	need(t, err == nil, "busybox image: %v", err)
 	n := bareNode(t, t.TempDir())
+	t.Cleanup(n.clear) // also when the next lines fail
 	n.image = "oci:" + layout + ":busybox"
 	n.must("pull", "-q", n.image)
 	n.must(n.run([]string{"--rm", "-p", "80", "-v", "warm-up:/v"}, "true")...)
