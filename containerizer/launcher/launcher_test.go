@@ -43,59 +43,59 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func newLauncher(t testing.TB) *launcher.Launcher {
-	t.Helper()
+func newLauncher(tb testing.TB) *launcher.Launcher {
+	tb.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("containers need root")
+		tb.Skip("containers need root")
 	}
 	path, err := monitorBinary()
 	if err != nil {
-		t.Fatalf("build berth-monitor: %v", err)
+		tb.Fatalf("build berth-monitor: %v", err)
 	}
 	l, err := launcher.New(launcher.Options{Monitor: path})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }
 
 // rootfs makes a root filesystem of busybox, with a user database.
-func rootfs(t testing.TB) string {
-	t.Helper()
+func rootfs(tb testing.TB) string {
+	tb.Helper()
 	box, err := exec.LookPath("busybox")
 	if err != nil {
-		t.Skip("needs busybox-static")
+		tb.Skip("needs busybox-static")
 	}
 	data, err := os.ReadFile(box)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	root := t.TempDir()
+	root := tb.TempDir()
 	for path, text := range map[string]string{
 		"bin/busybox": string(data),
 		"etc/passwd":  "root:x:0:0::/root:/bin/sh\nworker:x:1000:100::/home/worker:/bin/sh\n1234:x:0:0::/:/bin/sh\n",
 		"etc/group":   "root:x:0:\nusers:x:100:\naudio:x:29:worker,root\n",
 	} {
 		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	for name := range strings.FieldsSeq("sh cat id sleep echo env tty stty") {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return root
 }
 
 // request describes a container that runs a shell line.
-func request(t testing.TB, line string) containerizer.LaunchRequest {
-	t.Helper()
+func request(tb testing.TB, line string) containerizer.LaunchRequest {
+	tb.Helper()
 	info := &containerizer.LaunchInfo{
-		Rootfs: &containerizer.Rootfs{Path: rootfs(t)},
+		Rootfs: &containerizer.Rootfs{Path: rootfs(tb)},
 		Namespaces: []specs.LinuxNamespace{
 			{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
 		},
@@ -110,7 +110,7 @@ func request(t testing.TB, line string) containerizer.LaunchRequest {
 	return containerizer.LaunchRequest{
 		Container: &containerizer.Container{
 			ID:   containerizer.NewContainerID(),
-			Dir:  t.TempDir(),
+			Dir:  tb.TempDir(),
 			Spec: &containerizer.Spec{Process: containerizer.Process{Args: []string{"sh", "-c", line}}, Log: containerizer.LogConfig{Driver: containerizer.LogNone}},
 		},
 		Info: info,
@@ -135,41 +135,42 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-func testContext(t testing.TB) context.Context {
+func testContext(tb testing.TB) context.Context {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	t.Cleanup(cancel)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
 // run launches r attached, and returns its output and end.
-func run(t testing.TB, l *launcher.Launcher, r containerizer.LaunchRequest) (string, *containerizer.Termination) {
-	t.Helper()
-	ctx := testContext(t)
+func run(tb testing.TB, l *launcher.Launcher, r containerizer.LaunchRequest) (string, *containerizer.Termination) {
+	tb.Helper()
+	ctx := testContext(tb)
 	var out buffer
 	r.IO = &containerizer.IO{Stdout: &out, Stderr: &out}
 	launched, err := l.Launch(ctx, r)
 	if err != nil {
-		t.Fatalf("launch: %v", err)
+		tb.Fatalf("launch: %v", err)
 	}
 	if err := launched.Session.Wait(); err != nil {
-		t.Errorf("session: %v", err)
+		tb.Errorf("session: %v", err)
 	}
 	end, err := l.Wait(ctx, r.Container)
 	if err != nil {
-		t.Fatalf("wait: %v", err)
+		tb.Fatalf("wait: %v", err)
 	}
-	cleanup(t, l, r)
+	cleanup(tb, l, r)
 	return out.String(), end
 }
 
-func cleanup(t testing.TB, l *launcher.Launcher, r containerizer.LaunchRequest) {
-	t.Helper()
-	if err := l.Cleanup(testContext(t), r.Container); err != nil {
-		t.Errorf("cleanup: %v", err)
+func cleanup(tb testing.TB, l *launcher.Launcher, r containerizer.LaunchRequest) {
+	tb.Helper()
+	if err := l.Cleanup(testContext(tb), r.Container); err != nil {
+		tb.Errorf("cleanup: %v", err)
 	}
 	left, err := os.ReadDir(r.Container.Dir)
 	if err != nil || len(left) > 0 {
-		t.Errorf("cleanup left %v, %v", left, err)
+		tb.Errorf("cleanup left %v, %v", left, err)
 	}
 }
 

@@ -266,15 +266,15 @@ func TestChildClosesWhatIsNotItsOwn(t *testing.T) {
 func closeBoth(pipe [2]int) { _, _ = unix.Close(pipe[0]), unix.Close(pipe[1]) }
 
 // wait reaps a process.
-func wait(t testing.TB, pid int) (ws syscall.WaitStatus) {
-	t.Helper()
+func wait(tb testing.TB, pid int) (ws syscall.WaitStatus) {
+	tb.Helper()
 	for {
 		_, err := syscall.Wait4(pid, &ws, syscall.WALL, nil)
 		if err == nil {
 			return ws
 		}
 		if err != syscall.EINTR {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/berth-dev/berth/containerizer/launch/program"
 )
 
-func sample(t testing.TB) []byte {
-	t.Helper()
+func sample(tb testing.TB) []byte {
+	tb.Helper()
 	var b program.Builder
 	in := b.Input()
 	r := b.NewSlot()
@@ -23,7 +23,7 @@ func sample(t testing.TB) []byte {
 	b.Call(syscall.SYS_EXECVE, b.Text("/bin/true"), b.Strings([]string{"true"}), b.Strings(nil))
 	block, err := b.Encode()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return block
 }
