@@ -95,7 +95,8 @@ func (id ContainerID) HasAncestor(ancestor ContainerID) bool {
 
 func (id ContainerID) String() string { return string(id) }
 
-// Short returns at most the first twelve bytes, as Docker prints IDs.
+// Short returns the first twelve bytes of a root's ID, as Docker prints IDs, and a
+// child's in full.
 func (id ContainerID) Short() string {
 	if len(id) > 12 && id.IsRoot() {
 		return string(id[:12])

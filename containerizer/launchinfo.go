@@ -113,7 +113,7 @@ type Contribution struct {
 
 // MergeLaunchInfo merges contributions in their order. Lists are appended,
 // booleans or-ed. Two contributions that set one single-valued field, namespace,
-// mount destination, device, sysctl or rlimit to different values are an error
+// mount destination, device, sysctl or rlimit, to equal values or not, are an error
 // that names both. Mounts are sorted by depth of their destination, equal depths
 // in order of contribution.
 func MergeLaunchInfo(contributions []Contribution) (*LaunchInfo, error) {
@@ -171,9 +171,13 @@ type merger struct {
 }
 
 // claim notes that the current isolator sets field; it is false and a conflict
-// when another one did.
+// when it is set.
 func (m *merger) claim(field string) bool {
-	if first, taken := m.owner[field]; taken {
+	switch first, taken := m.owner[field]; {
+	case taken && first == m.isolator:
+		m.conflicts = append(m.conflicts, fmt.Errorf("isolator %q sets %s twice: %w", first, field, ErrInvalid))
+		return false
+	case taken:
 		m.conflicts = append(m.conflicts, fmt.Errorf("isolators %q and %q both set %s: %w", first, m.isolator, field, ErrInvalid))
 		return false
 	}

@@ -8,14 +8,14 @@ import (
 // State is where a container is in its life.
 //
 //	preparing ──> created ──> running <──> paused
-//	    │            │           │            │
-//	    │            │           v            │
-//	    │            │        exited <────────┘
-//	    v            v           │
-//	    └────────> destroying <──┘   (from any state)
-//	                  │
-//	                  v
-//	              destroyed          (never listed; Wait on it still answers for a while)
+//	 ^  │  │         │        ^  │           │
+//	 │  │  └─────────┼────────┘  │           │    Launch does not stop at created
+//	 │  v            v           v           v
+//	 └─ exited <─────┴───────────┴───────────┘    Start prepares an exited one anew
+//
+//	any of these ──> destroying ──> destroyed     (never listed; Wait on it still answers for a while)
+//
+// A Destroy that was cut off begins anew: destroying may become destroying.
 type State string
 
 // The states. See [State] for the transitions.
@@ -45,8 +45,7 @@ func (s State) CanBecome(next State) bool {
 	case StateDestroyed:
 		return s == StateDestroying
 	case StatePreparing:
-		// A stopped container may be started again: it is prepared anew.
-		return s == "" || s == StateExited || s == StateCreated
+		return s == "" || s == StateExited
 	}
 	return false
 }
