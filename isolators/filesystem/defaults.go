@@ -1,10 +1,13 @@
 package filesystem
 
 import (
+	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -14,16 +17,20 @@ import (
 const ttyGID = 5 // Debian and most others; devpts(4)
 
 // defaultMounts are the mounts that the description does not replace.
-func (i *Isolator) defaultMounts(c *containerizer.Container) []specs.Mount {
+func (i *Isolator) defaultMounts(c *containerizer.Container) ([]specs.Mount, error) {
 	taken := map[string]bool{}
 	for _, m := range c.Spec.Mounts {
 		taken[path.Clean(m.Destination)] = true
+	}
+	shm, err := i.shm(c)
+	if err != nil && !taken["/dev/shm"] {
+		return nil, err
 	}
 	all := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: devptsOptions(c)},
-		i.shm(c),
+		shm,
 		i.mqueue(c),
 		i.sysfs(c),
 	}
@@ -36,7 +43,7 @@ func (i *Isolator) defaultMounts(c *containerizer.Container) []specs.Mount {
 			mounts = append(mounts, m)
 		}
 	}
-	return mounts
+	return mounts, nil
 }
 
 // devptsOptions leaves the group out where it has no meaning: a mapping may not
@@ -60,38 +67,54 @@ func hasID(mappings []specs.LinuxIDMapping, id uint32) bool {
 
 // shm is /dev/shm: new with a new ipc namespace, otherwise that of whose namespace
 // is shared.
-func (i *Isolator) shm(c *containerizer.Container) specs.Mount {
+func (i *Isolator) shm(c *containerizer.Container) (specs.Mount, error) {
 	if isNew(c, specs.IPCNamespace) {
 		options := []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(i.shmBytes, 10)}
-		return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: options}
+		return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: options}, nil
 	}
-	return specs.Mount{Destination: "/dev/shm", Type: "bind", Source: i.sharedDir(c, "/dev/shm"), Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
+	source, err := sharedShm(c)
+	return specs.Mount{Destination: "/dev/shm", Type: "bind", Source: source, Options: []string{"rbind", "nosuid", "noexec", "nodev"}}, err
 }
 
+// mqueue shows the message queues of the ipc namespace it is mounted in. A user
+// namespace may not mount it over somebody else's.
 func (i *Isolator) mqueue(c *containerizer.Container) specs.Mount {
-	if isNew(c, specs.IPCNamespace) {
-		return specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}}
+	options := []string{"nosuid", "noexec", "nodev"}
+	if hasNamespace(c, specs.UserNamespace) && !hasNamespace(c, specs.IPCNamespace) {
+		return specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: append([]string{"rbind"}, options...)}
 	}
-	return specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: i.sharedDir(c, "/dev/mqueue"), Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
+	return specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: options}
 }
 
-// sharedDir is the path of a directory that comes with a shared ipc namespace: in
-// the file tree of the process that has it, or the host's.
-func (i *Isolator) sharedDir(c *containerizer.Container, dir string) string {
+// podShm is the directory, in that of a pod sandbox, that its containers share as
+// /dev/shm: a pod sandbox has no mounts of its own.
+const podShm = "shm"
+
+// sharedShm is the path of /dev/shm of whoever's ipc namespace is shared: in the
+// file tree of its process, in the directory of the pod sandbox, or the host's.
+func sharedShm(c *containerizer.Container) (string, error) {
 	owner := containerizer.ContainerID("")
 	switch n := c.Spec.Namespaces.IPC; {
 	case n.Mode == containerizer.NamespaceContainer:
 		owner = n.Container
 	case c.Parent != nil && (n.Mode == containerizer.NamespaceDefault || n.Mode == containerizer.NamespaceParent):
+		if c.Parent.Spec != nil && c.Parent.Spec.Class == containerizer.ClassPodSandbox {
+			return filepath.Join(c.Parent.Dir, podShm), nil
+		}
 		owner = c.Parent.ID
 	}
-	if owner != "" {
-		if p, err := c.NamespacePath(owner, specs.MountNamespace); err == nil {
-			// /proc/PID/ns/mnt -> /proc/PID/root/dev/shm
-			return path.Join(path.Dir(path.Dir(p)), "root", dir)
-		}
+	if owner == "" {
+		return "/dev/shm", nil
 	}
-	return dir
+	ns, err := c.NamespacePath(owner, specs.MountNamespace)
+	if err != nil {
+		return "", fmt.Errorf("share /dev/shm of %q: %w", owner, err)
+	}
+	process, ok := strings.CutSuffix(ns, "/ns/mnt")
+	if !ok {
+		return "", fmt.Errorf("share /dev/shm of %q: it has no process: %w", owner, containerizer.ErrUnsupported)
+	}
+	return process + "/root/dev/shm", nil
 }
 
 // sysfs shows the network namespace it is mounted in. A user namespace may not

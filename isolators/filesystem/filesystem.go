@@ -2,8 +2,12 @@ package filesystem
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -55,6 +59,11 @@ func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*cont
 	if err := i.check(c.Spec); err != nil {
 		return nil, err
 	}
+	if c.Spec.Class == containerizer.ClassPodSandbox {
+		if err := makePodShm(c); err != nil {
+			return nil, err
+		}
+	}
 	info := &containerizer.LaunchInfo{
 		ReadonlyRootfs:    c.Spec.ReadonlyRootfs,
 		RootfsPropagation: c.Spec.RootfsPropagation,
@@ -75,9 +84,26 @@ func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*cont
 	}
 	info.Namespaces = []specs.LinuxNamespace{mountNamespace}
 	if c.Rootfs != nil {
-		info.Mounts = i.defaultMounts(c)
+		mounts, err := i.defaultMounts(c)
+		if err != nil {
+			return nil, err
+		}
+		info.Mounts = mounts
 	}
 	return info, nil
+}
+
+// makePodShm makes what the containers of a pod share as /dev/shm. It goes with
+// the pod sandbox's directory.
+func makePodShm(c *containerizer.Container) error {
+	dir := filepath.Join(c.Dir, podShm)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make /dev/shm of the pod: %w", err)
+	}
+	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
+		return fmt.Errorf("make /dev/shm of the pod: %w", err)
+	}
+	return nil
 }
 
 // Cleanup implements [containerizer.Isolator]; there is nothing to release.

@@ -86,13 +86,14 @@ func TestDefaultMounts(t *testing.T) {
 func TestMountsFollowNamespaces(t *testing.T) {
 	i := filesystem.New(filesystem.Options{CgroupRoot: cgroupRoot(t)})
 	shared := prepare(t, i, &containerizer.Spec{})
-	for _, d := range []string{"/dev/shm", "/dev/mqueue"} {
-		if m := mountOn(shared, d); m == nil || m.Type != "bind" || m.Source != d {
-			t.Errorf("with the host's ipc namespace %s is %+v", d, m)
-		}
+	if m := mountOn(shared, "/dev/shm"); m == nil || m.Type != "bind" || m.Source != "/dev/shm" {
+		t.Errorf("with the host's ipc namespace /dev/shm is %+v", m)
 	}
 	if m := mountOn(shared, "/sys/fs/cgroup"); m != nil {
 		t.Errorf("without a cgroup namespace the host's control groups are shown: %+v", m)
+	}
+	if m := mountOn(prepare(t, i, &containerizer.Spec{}, specs.UserNamespace), "/dev/mqueue"); m.Type != "bind" {
+		t.Errorf("a user namespace in the host's ipc namespace has /dev/mqueue as %+v", m)
 	}
 	user := prepare(t, i, &containerizer.Spec{}, specs.UserNamespace, specs.IPCNamespace)
 	if m := mountOn(user, "/sys"); m.Type != "bind" || !slices.Contains(m.Options, "rro") {
@@ -139,6 +140,40 @@ func TestChildWithoutRootfsJoinsParents(t *testing.T) {
 	info, err := i.Prepare(context.Background(), child.Container)
 	if err != nil || info.Rootfs != nil || len(info.Mounts) > 0 || info.Namespaces[0].Path != "/proc/7/ns/mnt" {
 		t.Errorf("prepare: %+v, %v", info, err)
+	}
+}
+
+func TestSharedMemoryOfThePod(t *testing.T) {
+	i := filesystem.New(filesystem.Options{})
+	pod := isolatortest.NewContainer(t, &containerizer.Spec{Class: containerizer.ClassPodSandbox})
+	if _, err := i.Prepare(context.Background(), pod.Container); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(filepath.Join(pod.Dir, "shm")); err != nil || st.Mode()&os.ModeSticky == 0 || st.Mode().Perm() != 0o777 {
+		t.Errorf("the pod's shared memory: %v, %v", st, err)
+	}
+	child := isolatortest.NewChild(t, pod, &containerizer.Spec{})
+	child.Rootfs = &containerizer.Rootfs{Path: "/rootfs"}
+	info, err := i.Prepare(context.Background(), child.Container)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := mountOn(info, "/dev/shm"); m == nil || m.Source != filepath.Join(pod.Dir, "shm") {
+		t.Errorf("a container of the pod has /dev/shm as %+v", m)
+	}
+}
+
+func TestSharedMemoryOfAProcess(t *testing.T) {
+	i := filesystem.New(filesystem.Options{})
+	parent := isolatortest.NewContainer(t, &containerizer.Spec{})
+	child := isolatortest.NewChild(t, parent, &containerizer.Spec{})
+	child.Rootfs = &containerizer.Rootfs{Path: "/rootfs"}
+	for path, want := range map[string]string{"/proc/7/ns/mnt": "/proc/7/root/dev/shm", "/proc/7/fd/9": ""} {
+		child.NamespacePath = func(containerizer.ContainerID, specs.LinuxNamespaceType) (string, error) { return path, nil }
+		info, err := i.Prepare(context.Background(), child.Container)
+		if (err != nil) != (want == "") || err == nil && mountOn(info, "/dev/shm").Source != want {
+			t.Errorf("with the mount namespace %s: %+v, %v, want %q", path, info, err, want)
+		}
 	}
 }
 

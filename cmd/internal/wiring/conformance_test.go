@@ -82,7 +82,6 @@ func TestConformance(t *testing.T) {
 		Child: func(script string) *containerizer.Spec {
 			return &containerizer.Spec{
 				RootfsPath: rootfs, Process: process(script),
-				Namespaces: containerizer.Namespaces{IPC: containerizer.Namespace{Mode: containerizer.NamespacePrivate}},
 			}
 		},
 		Freezes: true,

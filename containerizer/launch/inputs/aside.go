@@ -3,7 +3,6 @@ package inputs
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -19,18 +18,12 @@ const maxMountData = 4095
 // its own that ends with it, and returns a detached clone. It serves kernels before
 // 6.7, and before 6.15 for idmapped layers, and paths longer than fsconfig(2) takes.
 func (o *overlay) mountAside() (*os.File, error) {
-	type result struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		f, err := o.mountHere()
-		done <- result{f, err}
-	}()
-	r := <-done
-	return r.f, r.err
+	var f *os.File
+	err := onThread(func() (err error) {
+		f, err = o.mountHere()
+		return err
+	})
+	return f, err
 }
 
 func (o *overlay) mountHere() (*os.File, error) {

@@ -3,6 +3,8 @@ package inputs
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +21,7 @@ func openTree(in launch.Input, o *Options) (*os.File, error) {
 	if err := checkPropagation(in.Path, t.Propagation); err != nil {
 		return nil, err
 	}
-	tree, err := cloneTree(unix.AT_FDCWD, in.Path, t.Recursive)
+	tree, err := openPlace(in.Path, t.Recursive)
 	if err != nil {
 		return nil, err
 	}
@@ -28,6 +30,59 @@ func openTree(in launch.Input, o *Options) (*os.File, error) {
 		return nil, fmt.Errorf("mount %q: %w", in.Path, err)
 	}
 	return tree, nil
+}
+
+// openPlace clones the mount of a path. One in the file tree of another process
+// (/proc/PID/root/…) is cloned in that process's mount namespace: open_tree(2)
+// clones no other's.
+func openPlace(path string, recursive bool) (*os.File, error) {
+	rest, ok := strings.CutPrefix(path, "/proc/")
+	pid, inside, isRoot := strings.Cut(rest, "/root/")
+	if !ok || !isRoot || strings.Trim(pid, "0123456789") != "" {
+		return cloneTree(unix.AT_FDCWD, path, recursive)
+	}
+	var tree *os.File
+	err := onThread(func() error {
+		if err := enterMounts("/proc/" + pid + "/ns/mnt"); err != nil {
+			return fmt.Errorf("mount %q: %w", path, err)
+		}
+		root, err := openPath("/", unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = root.Close() }()
+		tree, err = cloneBelow(root, inside, recursive)
+		return err
+	})
+	return tree, err
+}
+
+// enterMounts joins a mount namespace.
+//
+// Preconditions: it runs on a thread of its own (see onThread).
+func enterMounts(path string) error {
+	ns, err := openPath(path, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ns.Close() }()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("leave the shared working directory: %w", err)
+	}
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("join %q: %w", path, err)
+	}
+	return nil
+}
+
+// onThread runs f on a thread that ends with it.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		done <- f()
+	}()
+	return <-done
 }
 
 // openLayers mounts layers, or clones a part of a directory.
