@@ -122,7 +122,7 @@ func startRegistry(t *testing.T, dir string) string {
 	need(t, err == nil, "docker-registry is not installed (.ci/packages test installs it)")
 	address := "127.0.0.1:" + strconv.Itoa(freePort(t))
 	config := filepath.Join(dir, "registry.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: fatal, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: %q}\n", dir, address)
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: %q}\n", dir, address)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
