@@ -57,6 +57,7 @@ func Compile(c *Config) (*Program, error) {
 	k.sysctls()
 	k.streams(stdio, terminal)
 	k.session(terminal)
+	k.closeAll()
 	if err := k.identity(); err != nil {
 		return nil, err
 	}
@@ -99,7 +100,6 @@ func CompileExec(c *Config, joined uint64) (*Program, error) {
 	terminal := k.terminal(nil)
 	k.workingDir(false)
 	k.streams(stdio, terminal)
-	k.step("close all descriptors")
 	k.closeAll()
 	early := !k.mayClone()
 	if early {
@@ -155,9 +155,17 @@ func (k *compiler) open(dir any, path string, flags, resolve uint64, to program.
 // closeSlot closes a descriptor before its time.
 func (k *compiler) closeSlot(s program.Slot) { k.Call(unix.SYS_CLOSE, s) }
 
+// progress is the progress socket, which closeAll moves.
+func (k *compiler) progress() any {
+	if k.closed {
+		return progressFD
+	}
+	return program.Progress
+}
+
 // send and await talk to the monitor over the progress socket.
 func (k *compiler) send(message byte) {
-	k.Call(unix.SYS_WRITE, program.Progress, k.Text(string(message)), 1).With(program.FlagFull)
+	k.Call(unix.SYS_WRITE, k.progress(), k.Text(string(message)), 1).With(program.FlagFull)
 }
 
 // hold tells the monitor that the process is held, and waits to be released.
@@ -167,5 +175,5 @@ func (k *compiler) hold() {
 }
 
 func (k *compiler) await() {
-	k.Call(unix.SYS_READ, program.Progress, k.Zeros(8), 1).With(program.FlagFull)
+	k.Call(unix.SYS_READ, k.progress(), k.Zeros(8), 1).With(program.FlagFull)
 }

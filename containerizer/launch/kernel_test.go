@@ -249,6 +249,10 @@ func TestContainer(t *testing.T) {
 		"sets limits": {line: "ulimit -n", with: func(c *launch.Config) {
 			c.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 99}}
 		}, want: "77"},
+		"few descriptors": {line: "ulimit -n", with: func(c *launch.Config) {
+			c.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 5}}
+			c.Hold = true
+		}, want: "5"},
 		"sets oom":  {line: "cat /proc/self/oom_score_adj", with: func(c *launch.Config) { c.Info.OOMScoreAdj = new(333) }, want: "333"},
 		"read-only": {line: "touch /x; echo $?", with: func(c *launch.Config) { c.Info.ReadonlyRootfs = true }, want: "touch: /x: Read-only file system\n1"},
 		"waits":     {line: "echo ok", with: func(c *launch.Config) { c.Info.Barrier, c.Hold = true, true }, want: "ok"},

@@ -54,22 +54,24 @@ var mountOptions = [...]mountOption{
 	{name: "relatime", set: unix.MOUNT_ATTR_RELATIME, clear: unix.MOUNT_ATTR__ATIME, flag: unix.MS_RELATIME},
 	{name: "strictatime", set: unix.MOUNT_ATTR_STRICTATIME, clear: unix.MOUNT_ATTR__ATIME, flag: unix.MS_STRICTATIME},
 	{name: "atime", set: unix.MOUNT_ATTR_RELATIME, clear: unix.MOUNT_ATTR__ATIME},
+	{name: "nostrictatime", clear: unix.MOUNT_ATTR_STRICTATIME},
+	{name: "norelatime"}, // the other two have options of their own
 }
 
 // superblockOptions are flags of mount(2) that no mount attribute has.
 //
 //nolint:gochecknoglobals // a constant table
-var superblockOptions = [...]mountOption{
-	{name: "sync", flag: unix.MS_SYNCHRONOUS},
-	{name: "dirsync", flag: unix.MS_DIRSYNC},
-	{name: "mand", flag: unix.MS_MANDLOCK},
-	{name: "silent", flag: unix.MS_SILENT},
-	{name: "lazytime", flag: unix.MS_LAZYTIME},
-	{name: "iversion", flag: unix.MS_I_VERSION},
+var superblockOptions = [...]struct {
+	set, clear string
+	flag       uint64
+}{
+	{"sync", "async", unix.MS_SYNCHRONOUS},
+	{"dirsync", "", unix.MS_DIRSYNC},
+	{"mand", "nomand", unix.MS_MANDLOCK},
+	{"silent", "loud", unix.MS_SILENT},
+	{"lazytime", "nolazytime", unix.MS_LAZYTIME},
+	{"iversion", "noiversion", unix.MS_I_VERSION},
 }
-
-// neutralOptions say what is so anyway.
-const neutralOptions = " defaults async nomand loud nolazytime noiversion norelatime nostrictatime "
 
 //nolint:gochecknoglobals // a constant table
 var propagations = [...]struct {
@@ -83,7 +85,8 @@ var propagations = [...]struct {
 }
 
 // ParseMountOptions takes the options of a mount apart (runtime-spec, config.md
-// "Linux mount options"). What is not a flag is data of the filesystem.
+// "Linux mount options"). What is not a flag is data of the filesystem. Of options
+// that exclude each other the last one counts.
 func ParseMountOptions(options []string) (MountOptions, error) {
 	var m MountOptions
 	for _, o := range options {
@@ -94,10 +97,20 @@ func ParseMountOptions(options []string) (MountOptions, error) {
 	return m, nil
 }
 
+// checkBind refuses what a bind mount has no use for: its filesystem is there already.
+func (m *MountOptions) checkBind() error {
+	if len(m.Data) > 0 {
+		return fmt.Errorf("mount option %q is unknown, or not one of bind mounts: %w", m.Data[0], containerizer.ErrInvalid)
+	}
+	return nil
+}
+
 func (m *MountOptions) add(o string) error {
 	switch o {
 	case "":
 		return fmt.Errorf("an empty mount option: %w", containerizer.ErrInvalid)
+	case "defaults":
+		return nil
 	case "bind":
 		m.Bind = true
 		return nil
@@ -117,27 +130,40 @@ func (m *MountOptions) add(o string) error {
 		m.Propagation = flag
 		return nil
 	}
+	if m.addFlag(o) {
+		return nil
+	}
+	if strings.ContainsRune(o, 0) {
+		return fmt.Errorf("mount option %q contains NUL: %w", o, containerizer.ErrInvalid)
+	}
+	m.Data = append(m.Data, o)
+	return nil
+}
+
+// addFlag is false when o is no flag.
+func (m *MountOptions) addFlag(o string) bool {
 	for _, t := range mountOptions {
 		switch o {
 		case t.name:
 			m.Attributes.apply(t)
 			m.Flags = m.Flags&^flagsOf(t.clear&^t.set) | t.flag
-			return nil
+			return true
 		case "r" + t.name: // "rro": the whole tree below
 			m.RecursiveAttributes.apply(t)
-			return nil
+			return true
 		}
 	}
 	for _, t := range superblockOptions {
-		if o == t.name {
+		switch o {
+		case t.set:
 			m.Flags |= t.flag
-			return nil
+			return true
+		case t.clear:
+			m.Flags &^= t.flag
+			return true
 		}
 	}
-	if !strings.Contains(neutralOptions, " "+o+" ") {
-		m.Data = append(m.Data, o)
-	}
-	return nil
+	return false
 }
 
 func (a *Attributes) apply(t mountOption) {
@@ -149,9 +175,13 @@ func (a *Attributes) apply(t mountOption) {
 	}
 }
 
-// flagsOf are the MS_ flags that belong to attribute bits.
+// flagsOf are the MS_ flags that belong to attribute bits. That of relatime, which
+// is what there is without any, has none and goes with the other two.
 func flagsOf(attributes uint64) uint64 {
 	var flags uint64
+	if attributes&unix.MOUNT_ATTR__ATIME == attributes && attributes != 0 {
+		flags = unix.MS_RELATIME
+	}
 	for _, t := range mountOptions {
 		if t.set != 0 && t.set&^attributes == 0 {
 			flags |= t.flag

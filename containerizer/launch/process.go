@@ -130,15 +130,13 @@ const (
 	initFD     = 4
 )
 
-// execute ends the program: everything but the standard streams is closed, and the
-// command is executed.
+// execute ends the program: it waits to be started if it must, and executes the
+// command.
 func (k *compiler) execute() {
 	if k.c.Hold {
 		k.step("wait to be started")
 		k.hold()
 	}
-	k.step("close all descriptors")
-	k.closeAll()
 	k.become()
 }
 
@@ -165,8 +163,10 @@ func (k *compiler) become() {
 }
 
 // closeAll closes everything but the descriptors 0 to initFD. Both sources are
-// duplicated to high numbers first, since each may be where the other goes.
+// duplicated to high numbers first, since each may be where the other goes. It
+// comes before the limits of the process, which may allow fewer descriptors.
 func (k *compiler) closeAll() {
+	k.step("close all descriptors")
 	const aside = 10
 	progress := k.NewSlot()
 	k.Call(unix.SYS_FCNTL, program.Progress, unix.F_DUPFD_CLOEXEC, aside).To(progress)
@@ -179,6 +179,7 @@ func (k *compiler) closeAll() {
 	}
 	k.Call(unix.SYS_DUP3, progress, progressFD, unix.O_CLOEXEC)
 	k.Call(unix.SYS_CLOSE_RANGE, last+1, uint64(^uint32(0)), 0)
+	k.closed = true
 }
 
 // executeInit looks the command up, so that a missing one fails the launch, and

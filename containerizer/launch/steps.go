@@ -44,6 +44,7 @@ type compiler struct {
 	cwd      program.Slot // the working directory
 	init     program.Slot // the mini-init, 0 without
 	sets     *capabilitySets
+	closed   bool // closeAll was done
 	exec     int
 }
 

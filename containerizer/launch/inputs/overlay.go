@@ -101,8 +101,10 @@ func (o *overlay) configure() (*os.File, error) {
 		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
-		if errors.Is(err, unix.EINVAL) && len(o.layers) > 0 {
-			return nil, errOldKernel // it takes descriptors, but no detached mounts
+		if errors.Is(err, unix.EINVAL) {
+			// It takes options only now, or descriptors but no detached mounts. If the layers
+			// themselves are wrong, the other way says so.
+			return nil, errOldKernel
 		}
 		return nil, fmt.Errorf("make the overlay (%s): %w", o.describe(), err)
 	}
