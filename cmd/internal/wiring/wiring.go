@@ -162,9 +162,9 @@ func (n *Node) Sweep(ctx context.Context) error {
 // finished by the monitor's exit command, or by the next one.
 const closeTimeout = 10 * time.Second
 
-// maxTrash is how much may lie in the trash before a sweeper is started: deleting
-// a container's files takes longer than the rest of its teardown.
-const maxTrash = 32
+// tidyBudget is how many files of what was given up a command deletes itself; a
+// sweeper is started for more.
+const tidyBudget = 64
 
 // Close gives up what was opened, and leaves what was put off to a process of its
 // own if it is much.
@@ -178,7 +178,7 @@ func (n *Node) Close() error {
 	if n.images == nil {
 		return err
 	}
-	if pending, trash := n.images.Backlog(); pending > 0 || trash > maxTrash {
+	if pending, trash := n.images.Tidy(tidyBudget); pending > 0 || trash > 0 {
 		err = errors.Join(err, n.startSweeper())
 	}
 	return err
