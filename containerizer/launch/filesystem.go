@@ -82,6 +82,9 @@ func (k *compiler) planMount(m specs.Mount) (plannedMount, error) {
 	if !p.options.Bind {
 		return p, nil
 	}
+	if err := p.options.checkBind(); err != nil {
+		return p, fmt.Errorf("mount %q on %q: %w", m.Source, m.Destination, err)
+	}
 	if p.isDir, err = k.c.IsDir(m.Source); err != nil {
 		return p, fmt.Errorf("mount %q on %q: %w", m.Source, m.Destination, err)
 	}
@@ -101,6 +104,9 @@ func (k *compiler) planLayers(l *containerizer.LayerMount) (plannedMount, error)
 	}
 	p.options = options
 	p.options.Bind = true
+	if err := p.options.checkBind(); err != nil {
+		return p, fmt.Errorf("mount on %q: %w", l.Destination, err)
+	}
 	if l.SubPath != "" {
 		if p.isDir, err = k.partIsDir(l); err != nil {
 			return p, fmt.Errorf("mount on %q: %w", l.Destination, err)

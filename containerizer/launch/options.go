@@ -179,7 +179,7 @@ func (a *Attributes) apply(t mountOption) {
 // is what there is without any, has none and goes with the other two.
 func flagsOf(attributes uint64) uint64 {
 	var flags uint64
-	if attributes&unix.MOUNT_ATTR__ATIME == attributes && attributes != 0 {
+	if attributes&unix.MOUNT_ATTR__ATIME != 0 {
 		flags = unix.MS_RELATIME
 	}
 	for _, t := range mountOptions {
