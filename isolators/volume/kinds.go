@@ -84,7 +84,7 @@ func (o Options) mountImage(ctx context.Context, c *containerizer.Container, n i
 	if o.Images == nil || m.Image == nil {
 		return fmt.Errorf("no image is given, or none can be provisioned here: %w", containerizer.ErrInvalid)
 	}
-	if slices.Contains(m.Options, "rw") {
+	if slices.Contains(m.Options, "rw") || slices.Contains(m.Options, "rrw") {
 		return fmt.Errorf("an image volume is read-only: %w", containerizer.ErrInvalid)
 	}
 	source := *m.Image

@@ -135,6 +135,7 @@ func TestRefused(t *testing.T) {
 		"volume name":          {containerizer.Mount{Type: containerizer.MountVolume, Source: "../x"}, containerizer.ErrInvalid},
 		"no image":             {containerizer.Mount{Type: containerizer.MountImage}, containerizer.ErrInvalid},
 		"writable image":       {containerizer.Mount{Type: containerizer.MountImage, Image: &containerizer.ImageSource{}, Options: []string{"rw"}}, containerizer.ErrInvalid},
+		"writable below image": {containerizer.Mount{Type: containerizer.MountImage, Image: &containerizer.ImageSource{}, Options: []string{"rrw"}}, containerizer.ErrInvalid},
 		"no filesystem":        {containerizer.Mount{Type: containerizer.MountFilesystem}, containerizer.ErrInvalid},
 		"part of a filesystem": {containerizer.Mount{Type: containerizer.MountTmpfs, SubPath: "x"}, containerizer.ErrInvalid},
 	} {
