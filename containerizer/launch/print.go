@@ -2,10 +2,13 @@ package launch
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"strings"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer/launch/program"
 )
@@ -87,6 +90,8 @@ func argument(o *program.Op, i int, data []byte) string {
 		return "[progress]"
 	case o.Slot>>i&1 == 1:
 		return fmt.Sprintf("[%d]", v)
+	case o.Ptr>>i&1 == 1 && wordsAt(o.NR, i) > 0:
+		return words(data[v:], wordsAt(o.NR, i))
 	case o.Ptr>>i&1 == 1:
 		return text(data[v:])
 	case int64(v) < 0 && int64(v) > -4096:
@@ -95,6 +100,29 @@ func argument(o *program.Op, i int, data []byte) string {
 		return fmt.Sprintf("%#x", v)
 	}
 	return fmt.Sprint(v)
+}
+
+// wordsAt says of how many 64-bit words argument i is a structure, 0 for none.
+func wordsAt(nr uint32, i int) int {
+	switch {
+	case nr == unix.SYS_OPENAT2 && i == 2: // struct open_how
+		return 3
+	case nr == unix.SYS_MOUNT_SETATTR && i == 3: // struct mount_attr
+		return 4
+	case nr == unix.SYS_PRLIMIT64 && i == 2: // struct rlimit64
+		return 2
+	case nr == unix.SYS_CAPSET && i == 1: // two struct __user_cap_data_struct
+		return 3
+	}
+	return 0
+}
+
+func words(data []byte, n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("%#x", binary.NativeEndian.Uint64(data[8*i:])))
+	}
+	return "{" + strings.Join(list, ", ") + "}"
 }
 
 // text is the string at the beginning of data, or "..." for what is none.

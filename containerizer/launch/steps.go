@@ -3,7 +3,6 @@ package launch
 import (
 	"fmt"
 	"io"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -65,7 +64,11 @@ func (k *compiler) finish() (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", containerizer.ErrInvalid, err)
 	}
-	return &Program{Block: block, Inputs: k.inputs, steps: k.steps, exec: k.exec, args: append(slices.Clip(k.c.Process.Args), initName)}, nil
+	args := k.c.Process.Args
+	if len(args) == 0 {
+		args = []string{initName}
+	}
+	return &Program{Block: block, Inputs: k.inputs, steps: k.steps, exec: k.exec, args: args}, nil
 }
 
 // Explain turns a failed operation into an error that says what was tried.
