@@ -2,7 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -104,6 +107,9 @@ func (e *Engine) recordLaunched(ctx context.Context, op *operation, h *held, l *
 func (e *Engine) provision(ctx context.Context, op *operation, l *loaded, c *containerizer.Container) (*v1.ImageConfig, error) {
 	switch {
 	case l.spec.RootfsPath != "":
+		if err := checkRootfs(l.spec.RootfsPath); err != nil {
+			return nil, err
+		}
 		c.Rootfs = &containerizer.Rootfs{Path: l.spec.RootfsPath}
 		return nil, nil
 	case l.spec.Image == nil:
@@ -119,6 +125,20 @@ func (e *Engine) provision(ctx context.Context, op *operation, l *loaded, c *con
 	c.Rootfs = p.Rootfs
 	l.st.ImageManifest, l.st.ImageReference = p.Manifest, p.Reference
 	return p.Config, nil
+}
+
+// checkRootfs refuses what is no directory before anything is acquired for it.
+func checkRootfs(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("root filesystem %q: no such directory: %w", path, containerizer.ErrNotFound)
+	case err != nil:
+		return fmt.Errorf("root filesystem: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("root filesystem %q is not a directory: %w", path, containerizer.ErrInvalid)
+	}
+	return nil
 }
 
 // isolate lets every isolator prepare, in order, and merges what they say.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -101,25 +102,28 @@ func (e *Engine) Exec(ctx context.Context, id containerizer.ContainerID, p *cont
 	if err := validateProcess(p); err != nil {
 		return nil, fmt.Errorf("execute in container %q: %w", id, err)
 	}
-	l, err := e.load(id)
+	l, err := e.read(id)
 	if err != nil {
 		return nil, fmt.Errorf("execute: %w", err)
 	}
 	if s := e.view(l).State; s != containerizer.StateRunning {
 		return nil, fmt.Errorf("execute in container %q: it is %s, not running: %w", id, s, containerizer.ErrFailedPrecondition)
 	}
-	rec, err := e.loadLaunch(l)
-	if err != nil {
-		return nil, fmt.Errorf("execute: %w", err)
+	var rec execRecord
+	if err := readJSON(filepath.Join(l.dir, launchFile), &rec); err != nil {
+		return nil, fmt.Errorf("execute in container %q: %w", id, err)
+	}
+	if rec.Info == nil {
+		return nil, fmt.Errorf("execute in container %q: %s is incomplete: %w", id, launchFile, containerizer.ErrDataCorrupt)
 	}
 	proc, err := execProcess(*p, rec.Spec.Process)
 	if err != nil {
 		return nil, fmt.Errorf("execute in container %q: %w", id, err)
 	}
-	c := e.container(l)
-	c.Spec, c.ImageConfig, c.Launch = rec.Spec, rec.ImageConfig, rec.Info
+	c, info := e.container(l), rec.info()
+	c.Spec, c.Launch = rec.spec(), info
 	session := id.Child("exec-" + strings.ToLower(rand.Text()[:13]))
-	x, err := e.launcher.Exec(ctx, containerizer.ExecRequest{Container: c, Info: rec.Info, Process: &proc, ID: session, IO: io})
+	x, err := e.launcher.Exec(ctx, containerizer.ExecRequest{Container: c, Info: info, Process: &proc, ID: session, IO: io})
 	if err != nil {
 		return nil, fmt.Errorf("execute in container %q: %w", id, err)
 	}

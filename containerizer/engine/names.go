@@ -29,7 +29,7 @@ func (e *Engine) lookupName(name string) containerizer.ContainerID {
 	if err != nil {
 		return "" // not one of ours: left over
 	}
-	l, err := e.load(id)
+	l, err := e.read(id)
 	switch {
 	case errors.Is(err, containerizer.ErrNotFound):
 		return ""

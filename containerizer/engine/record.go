@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -70,6 +71,48 @@ type launchRecord struct {
 	Info        *containerizer.LaunchInfo `json:"info"`
 }
 
+// execRecord is as much of launch.json as an exec session needs.
+type execRecord struct {
+	Spec struct {
+		Process  containerizer.Process `json:"process"`
+		Security struct {
+			Privileged bool `json:"privileged"`
+		} `json:"security"`
+	} `json:"spec"`
+	Info *struct {
+		Namespaces      []specs.LinuxNamespace          `json:"namespaces"`
+		UIDMappings     []specs.LinuxIDMapping          `json:"uidMappings"`
+		GIDMappings     []specs.LinuxIDMapping          `json:"gidMappings"`
+		Cgroup          *containerizer.CgroupAttachment `json:"cgroup"`
+		Hostname        string                          `json:"hostname"`
+		Env             []string                        `json:"env"`
+		Rlimits         []specs.POSIXRlimit             `json:"rlimits"`
+		OOMScoreAdj     *int                            `json:"oomScoreAdj"`
+		Capabilities    *specs.LinuxCapabilities        `json:"capabilities"`
+		NoNewPrivileges bool                            `json:"noNewPrivileges"`
+		Seccomp         *specs.LinuxSeccomp             `json:"seccomp"`
+		AppArmorProfile string                          `json:"appArmorProfile"`
+		SELinuxLabel    string                          `json:"seLinuxLabel"`
+		AdditionalGIDs  []uint32                        `json:"additionalGIDs"`
+	} `json:"info"`
+}
+
+// info is the launch information of the record.
+func (r *execRecord) info() *containerizer.LaunchInfo {
+	i := r.Info
+	return &containerizer.LaunchInfo{
+		Namespaces: i.Namespaces, UIDMappings: i.UIDMappings, GIDMappings: i.GIDMappings, Cgroup: i.Cgroup,
+		Hostname: i.Hostname, Env: i.Env, Rlimits: i.Rlimits, OOMScoreAdj: i.OOMScoreAdj,
+		Capabilities: i.Capabilities, NoNewPrivileges: i.NoNewPrivileges, Seccomp: i.Seccomp,
+		AppArmorProfile: i.AppArmorProfile, SELinuxLabel: i.SELinuxLabel, AdditionalGIDs: i.AdditionalGIDs,
+	}
+}
+
+// spec is what a launcher asks of a spec at an exec.
+func (r *execRecord) spec() *containerizer.Spec {
+	return &containerizer.Spec{Process: r.Spec.Process, Security: containerizer.Security{Privileged: r.Spec.Security.Privileged}}
+}
+
 // persistent is record.json: what survives a reboot of the node.
 type persistent struct {
 	Request request `json:"request"`
@@ -101,6 +144,16 @@ func newRequest(id containerizer.ContainerID, spec *containerizer.Spec) (*reques
 
 // load reads container id without lock.
 func (e *Engine) load(id containerizer.ContainerID) (*loaded, error) {
+	l, err := e.read(id)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.decode()
+}
+
+// read is load without the spec, whose many types take longer to prepare for than
+// the file takes to read.
+func (e *Engine) read(id containerizer.ContainerID) (*loaded, error) {
 	l := &loaded{id: id, dir: e.dir(id)}
 	if _, err := containerizer.ParseContainerID(string(id)); err != nil {
 		return nil, err
@@ -121,7 +174,7 @@ func (e *Engine) load(id containerizer.ContainerID) (*loaded, error) {
 	case err != nil:
 		return nil, fmt.Errorf("container %q: %w", id, err)
 	}
-	return l, l.decode()
+	return l, nil
 }
 
 // decode fills l.spec.
@@ -164,8 +217,16 @@ func (l *loaded) applyStatus() {
 // names are the names that are l's.
 func (l *loaded) names() []string {
 	names := l.st.Names
-	if names == nil && l.spec != nil {
+	switch {
+	case names != nil:
+	case l.spec != nil:
 		names = []string{l.spec.Name}
+	default:
+		var spec struct {
+			Name string `json:"name"`
+		}
+		_ = json.Unmarshal(l.req.Spec, &spec) // a damaged one has no name
+		names = []string{spec.Name}
 	}
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "" })
 }

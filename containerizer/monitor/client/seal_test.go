@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func copyTrue(t testing.TB) string {
-	t.Helper()
+func copyTrue(tb testing.TB) string {
+	tb.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("mounts need root")
+		tb.Skip("mounts need root")
 	}
 	b, err := os.ReadFile("/bin/true")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "program")
+	path := filepath.Join(tb.TempDir(), "program")
 	if err := os.WriteFile(path, b, 0o755); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }
