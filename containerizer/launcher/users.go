@@ -27,6 +27,7 @@ const (
 type identity struct {
 	uid, gid uint32
 	groups   []uint32
+	known    map[uint32]bool // those of groups
 	home     string
 }
 
@@ -55,7 +56,7 @@ func (d userDatabase) identify(p *containerizer.Process) (*identity, error) {
 			return nil, err
 		}
 	}
-	id.groups = []uint32{id.gid}
+	id.add(id.gid)
 	if !hasGroup && name != "" && p.GroupsPolicy == containerizer.GroupsMerge {
 		if err := d.memberships(name, id); err != nil {
 			return nil, err
@@ -71,10 +72,16 @@ func (d userDatabase) identify(p *containerizer.Process) (*identity, error) {
 	return id, nil
 }
 
+// add takes no more groups than the kernel does.
 func (id *identity) add(gid uint32) {
-	if !slices.Contains(id.groups, gid) && len(id.groups) < maxGroups {
-		id.groups = append(id.groups, gid)
+	if len(id.groups) == maxGroups || id.known[gid] {
+		return
 	}
+	if id.known == nil {
+		id.known = map[uint32]bool{}
+	}
+	id.known[gid] = true
+	id.groups = append(id.groups, gid)
 }
 
 // user finds a user by name or number. The name is "" for a number without entry.
@@ -98,7 +105,7 @@ func (d userDatabase) user(user string, id *identity) (name string, err error) {
 		}
 		found, name = true, fields[0]
 		id.uid, id.gid = uint32(uid), uint32(gid)
-		if len(fields) > 5 && strings.HasPrefix(fields[5], "/") {
+		if len(fields) > 5 && strings.HasPrefix(fields[5], "/") && !strings.ContainsRune(fields[5], 0) {
 			id.home = fields[5]
 		}
 		return false
@@ -171,33 +178,49 @@ func parseID(what, s string) (number uint32, isNumber bool, err error) {
 }
 
 // scan calls f with the fields of every line of a file until it returns false. A
-// file that does not exist has no lines. The file is opened below the root, never
-// waited for, and must be a regular one (CVE-2024-9676).
+// file that does not exist has no lines.
 func (d userDatabase) scan(path string, f func(fields []string) bool) error {
+	file, err := d.open(path)
+	if file == nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	return scanLines(io.LimitReader(file, maxDatabaseBytes), path, f)
+}
+
+// open opens a file below the root; it is nil when there is none. It must be a
+// regular one (CVE-2024-9676), which is known before it is opened: to open a device
+// may do something, such as start a watchdog, or wait.
+func (d userDatabase) open(path string) (*os.File, error) {
 	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
 	fd, err := unix.Openat2(int(d.root.Fd()), path, &how)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		return nil
+	switch {
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+		return nil, nil
+	case errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENAMETOOLONG):
+		return nil, fmt.Errorf("open the container's /%s: %w: %w", path, err, containerizer.ErrInvalid)
+	case err != nil:
+		return nil, fmt.Errorf("open the container's /%s: %w", path, err)
 	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("the container's /%s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("the container's /%s is no regular file: %w", path, containerizer.ErrInvalid)
+	}
+	if st.Size > maxDatabaseBytes {
+		return nil, fmt.Errorf("the container's /%s has %d bytes, at most %d are read: %w", path, st.Size, maxDatabaseBytes, containerizer.ErrInvalid)
+	}
+	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
-		return fmt.Errorf("open the container's /%s: %w", path, err)
+		return nil, fmt.Errorf("open the container's /%s: %w", path, err)
 	}
-	file := os.NewFile(uintptr(fd), path)
-	defer func() { _ = file.Close() }()
-	st, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("the container's /%s: %w", path, err)
-	}
-	if !st.Mode().IsRegular() {
-		return fmt.Errorf("the container's /%s is no regular file: %w", path, containerizer.ErrInvalid)
-	}
-	if st.Size() > maxDatabaseBytes {
-		return fmt.Errorf("the container's /%s has %d bytes, at most %d are read: %w", path, st.Size(), maxDatabaseBytes, containerizer.ErrInvalid)
-	}
-	return scanLines(io.LimitReader(file, maxDatabaseBytes), path, f)
+	return file, nil
 }
 
 func scanLines(r io.Reader, path string, f func(fields []string) bool) error {
