@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -67,6 +68,10 @@ func filter() []unix.SockFilter {
 
 // filterSyscalls lets all threads make the allowed calls only, for good.
 func filterSyscalls() error {
+	// Without CAP_SYS_ADMIN the thread that installs the filter must have no new
+	// privileges itself; the others get both from it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl(PR_SET_NO_NEW_PRIVS): %w", err)
 	}
