@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -35,13 +36,13 @@ func (p *Provisioner) Load(ctx context.Context, r io.Reader, o containerizer.Pul
 	}
 	contents, err := p.fetcher.Contents(ctx, f.Name())
 	if err != nil {
-		return nil, err
+		return nil, &archiveError{err: err, staged: f.Name(), archive: nameOf(r)}
 	}
 	var out []containerizer.Image
 	for _, c := range contents {
 		i, err := p.loadOne(ctx, c, o)
 		if err != nil {
-			return out, err
+			return out, &archiveError{err: err, staged: f.Name(), archive: nameOf(r)}
 		}
 		out = append(out, *i)
 	}
@@ -59,6 +60,28 @@ func (p *Provisioner) loadOne(ctx context.Context, c containerizer.ArchivedImage
 	}
 	return p.Inspect(ctx, string(i.Manifest.Digest))
 }
+
+// nameOf is what the user calls the archive that is read from r.
+func nameOf(r io.Reader) string {
+	if f, ok := r.(interface{ Name() string }); ok {
+		return f.Name()
+	}
+	return "archive"
+}
+
+// archiveError is an error about the copy of an archive in stage, which nobody but
+// the store knows. Its message is about the archive.
+type archiveError struct {
+	err             error
+	staged, archive string
+}
+
+func (e *archiveError) Error() string {
+	return strings.ReplaceAll(e.err.Error(), e.staged, e.archive)
+}
+
+// Unwrap returns the error as it was.
+func (e *archiveError) Unwrap() error { return e.err }
 
 // contextReader ends with its context.
 type contextReader struct {
