@@ -132,7 +132,7 @@ func (i *Isolator) useDefault(ctx context.Context, c *containerizer.Container) (
 	defer i.mu.Unlock()
 	if !i.warned {
 		i.warned = true
-		i.log.Warn("containers run without an AppArmor profile", zap.Stringer("container_id", c.ID), zap.Error(err))
+		i.log.Info("containers run without an AppArmor profile", zap.Stringer("container_id", c.ID), zap.Error(err))
 	}
 	return nil, nil
 }

@@ -13,6 +13,6 @@
 //
 // Without AppArmor in the kernel "" and "unconfined" are fine and a named profile
 // is refused. Without apparmor_parser the default profile cannot be loaded: the
-// container runs without one, with a warning, or is refused if Options.Strict. The
+// container runs without one, which is logged once, or is refused if Options.Strict. The
 // launcher enters the profile at execve (/proc/self/attr/apparmor/exec).
 package apparmor
