@@ -12,19 +12,48 @@ import (
 	"github.com/berth-dev/berth/containerizer/launch/program"
 )
 
-// mounts makes the container's mounts in order.
+// mounts makes the container's mounts in order. A read-only tmpfs that others are
+// mounted in is made so last, for their places have to be made in it.
 func (k *compiler) mounts(fs *filesystemPlan) error {
+	seal := map[*plannedMount]program.Slot{}
 	for i := range fs.mounts {
 		m := &fs.mounts[i]
 		if m.options.Bind {
 			k.bind(m)
 			continue
 		}
+		readonly := fs.holdsOthers(m) && m.options.Flags&unix.MS_RDONLY != 0
+		if readonly {
+			m.options.Flags &^= unix.MS_RDONLY
+		}
 		if err := k.mountFilesystem(m); err != nil {
 			return err
 		}
+		if readonly {
+			seal[m] = k.openMounted(m)
+		}
+	}
+	for i := range fs.mounts {
+		if fd, is := seal[&fs.mounts[i]]; is {
+			k.step(fmt.Sprintf("make %q read-only", fs.mounts[i].Destination))
+			k.mountSetattr(fd, unix.AT_EMPTY_PATH, Attributes{Set: unix.MOUNT_ATTR_RDONLY}, 0)
+		}
 	}
 	return nil
+}
+
+// holdsOthers says whether m is a tmpfs with other mounts in it.
+func (fs *filesystemPlan) holdsOthers(m *plannedMount) bool {
+	return m.Type == "tmpfs" && slices.ContainsFunc(fs.mounts, func(o plannedMount) bool {
+		return strings.HasPrefix(o.Destination, m.Destination+"/")
+	})
+}
+
+// openMounted opens what was just mounted.
+func (k *compiler) openMounted(m *plannedMount) program.Slot {
+	mounted := k.NewSlot()
+	k.open(atFDCWD, m.Destination, unix.O_PATH, 0, mounted)
+	return mounted
 }
 
 func (k *compiler) bind(m *plannedMount) {
@@ -69,9 +98,7 @@ func (k *compiler) mountFilesystem(m *plannedMount) error {
 	}
 	k.Call(unix.SYS_MOUNT, k.Text(source), here, k.Text(m.Type), o.Flags, dataArg)
 	if o.Propagation != 0 {
-		mounted := k.NewSlot()
-		k.open(atFDCWD, m.Destination, unix.O_PATH, 0, mounted)
-		k.mountSetattr(mounted, unix.AT_EMPTY_PATH, Attributes{}, o.Propagation&^unix.MS_REC)
+		k.mountSetattr(k.openMounted(m), unix.AT_EMPTY_PATH, Attributes{}, o.Propagation&^unix.MS_REC)
 	}
 	return nil
 }

@@ -159,7 +159,9 @@ func (i *Isolator) legacyCgroups(options []string) []specs.Mount {
 	if err != nil || len(entries) == 0 {
 		return nil
 	}
-	mounts := []specs.Mount{{Destination: "/sys/fs/cgroup", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "relatime", "mode=755"}}}
+	mounts := []specs.Mount{{
+		Destination: "/sys/fs/cgroup", Type: "tmpfs", Source: "tmpfs", Options: append(slices.Clip(options), "mode=755"),
+	}}
 	for _, e := range entries {
 		data := hierarchyOption(e.Name())
 		if !e.IsDir() || data == "" {

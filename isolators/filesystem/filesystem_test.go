@@ -72,8 +72,10 @@ func TestDefaultMounts(t *testing.T) {
 	if diff := cmp.Diff(want, destinations(info)); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
 	}
-	if m := mountOn(info, "/sys"); !slices.Contains(m.Options, "ro") {
-		t.Errorf("/sys has options %v, want ro", m.Options)
+	for _, d := range []string{"/sys", "/sys/fs/cgroup"} {
+		if m := mountOn(info, d); !slices.Contains(m.Options, "ro") {
+			t.Errorf("%s has options %v, want ro", d, m.Options)
+		}
 	}
 	if m := mountOn(info, "/sys/fs/cgroup/systemd"); !slices.Contains(m.Options, "name=systemd") || !slices.Contains(m.Options, "ro") {
 		t.Errorf("the systemd hierarchy has options %v", m.Options)
@@ -123,7 +125,7 @@ func TestSpecReplacesDefaults(t *testing.T) {
 func TestPrivilegedSysIsWritable(t *testing.T) {
 	i := filesystem.New(filesystem.Options{CgroupRoot: cgroupRoot(t)})
 	info := prepare(t, i, &containerizer.Spec{Security: containerizer.Security{Privileged: true}}, specs.NetworkNamespace, specs.CgroupNamespace)
-	for _, d := range []string{"/sys", "/sys/fs/cgroup/cpu"} {
+	for _, d := range []string{"/sys", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu"} {
 		if m := mountOn(info, d); slices.Contains(m.Options, "ro") {
 			t.Errorf("%s has options %v", d, m.Options)
 		}

@@ -27,6 +27,8 @@ func TestIsolation(t *testing.T) {
 		{name: "no new privileges", flags: []string{"--security-opt", "no-new-privileges"}, command: sh("grep NoNewPrivs /proc/self/status"), want: `NoNewPrivs:\s+1`},
 		{name: "masked", command: sh("cat /proc/keys; ls /sys/firmware")},
 		{name: "kernel settings", command: sh("echo 1 > /proc/sys/kernel/panic"), code: 1, stderr: "Read-only"},
+		{name: "control groups are read-only", command: sh("mkdir /sys/fs/cgroup/mine"), code: 1, stderr: "Read-only"},
+		{name: "mounts of control groups", command: sh("awk '$5 ~ \"^/sys/fs/cgroup\" && $6 !~ \"^ro\" {print}' /proc/self/mountinfo")},
 		{name: "own setting", flags: []string{"--sysctl", "net.ipv4.ip_unprivileged_port_start=77"}, command: sh("cat /proc/sys/net/ipv4/ip_unprivileged_port_start"), want: "77"},
 		{name: "no mounting", command: sh("mount -t tmpfs none /mnt"), code: 1, stderr: "denied|permitted|No such"},
 		{name: "privileged mounts", flags: []string{"--privileged"}, command: sh("mkdir /m && mount -t tmpfs none /m && echo done"), want: "done"},
