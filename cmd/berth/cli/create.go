@@ -174,7 +174,7 @@ func (m *newContainer) withImage(ctx context.Context, do func() error) error {
 	if _, err := m.pull(ctx, wanted); err != nil {
 		return err
 	}
-	return do()
+	return do() // when something else was not found, this says so again
 }
 
 // pull provides the image, showing how it gets on.
@@ -186,7 +186,15 @@ func (m *newContainer) pull(ctx context.Context, source containerizer.ImageSourc
 	if source.Pull == containerizer.PullNever {
 		return images.Inspect(ctx, source.Reference)
 	}
-	return m.app.pullShown(ctx, images, source, &pullFlags{quiet: m.quiet})
+	display := (&pullFlags{quiet: m.quiet}).progress(m.app)
+	defer display.Finish()
+	news := false
+	return images.Pull(ctx, source, containerizer.PullOptions{Progress: func(p containerizer.Progress) {
+		// That all of it is here already is no news, even where it was looked up again.
+		if news = news || p.Phase != "exists"; news {
+			display.Update(p)
+		}
+	}})
 }
 
 // makeVolumes makes the volumes that do not exist yet.

@@ -82,6 +82,9 @@ func (a *App) pruneCommand(short string, what func(*pruneFlags) []string, prune 
 				return err
 			}
 			bytes, err := prune(cmd.Context(), f, age)
+			if a.node != nil { // volumes are pruned without
+				err = errors.Join(err, a.node.Sweep(cmd.Context()))
+			}
 			return errors.Join(err, a.reclaimed(bytes))
 		},
 	}

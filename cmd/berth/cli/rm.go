@@ -48,7 +48,7 @@ func (a *App) rm(ctx context.Context, f *rmFlags, names []string) error {
 			return errors.Join(all, err)
 		}
 	}
-	return all
+	return errors.Join(all, a.node.Sweep(ctx)) // who removes waits until the space is free
 }
 
 func (a *App) rmOne(ctx context.Context, f *rmFlags, engine containerizer.Engine, name string) error {
