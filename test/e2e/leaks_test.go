@@ -210,14 +210,27 @@ func (n *node) leftLinks() []string {
 	return found
 }
 
-// removeBridge removes the bridge of the node and its table of translations, which
-// stay for the next container by design.
+// removeBridge removes the bridge of the node and what the firewall knows of it,
+// which stay for the next container by design, the way a person would.
 func (n *node) removeBridge() {
 	name := n.bridgeName()
 	if name == "" {
 		return
 	}
-	ctx := context.Background()
-	_ = exec.CommandContext(ctx, "ip", "link", "del", name).Run()            // it may not have been made
-	_ = exec.CommandContext(ctx, "nft", "delete", "table", "ip", name).Run() // as above
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if out, err := n.command(ctx, "system", "check", "--repair").CombinedOutput(); err != nil {
+		n.t.Errorf("berth system check --repair: %v\n%s", err, out)
+	}
+	if _, err := os.Stat("/sys/class/net/" + name); err == nil {
+		n.t.Errorf("bridge %s is left behind", name)
+		_ = exec.CommandContext(ctx, "ip", "link", "del", name).Run() // reported
+	}
+	rules, err := exec.CommandContext(ctx, "nft", "list", "ruleset").CombinedOutput()
+	if err != nil {
+		n.t.Errorf("nft list ruleset: %v\n%s", err, rules)
+	}
+	if strings.Contains(string(rules), name) {
+		n.t.Errorf("rules of bridge %s are left behind", name)
+	}
 }
