@@ -212,3 +212,34 @@ func FuzzParseMountOptions(f *testing.F) {
 		}
 	})
 }
+
+// The kernel takes every sequence of options, for a filesystem and for a bind mount,
+// and the last one is what a container sees.
+func TestMountOptionsInContainer(t *testing.T) {
+	for options, want := range map[string]string{
+		"ro rw":                             "rw,relatime",
+		"rw ro noexec nosuid nodev":         "ro,nosuid,nodev,noexec,relatime",
+		"noexec nosuid exec":                "rw,nosuid,relatime",
+		"noatime":                           "rw,noatime",
+		"strictatime noatime":               "rw,noatime",
+		"relatime strictatime":              "rw",
+		"noatime strictatime nostrictatime": "rw,relatime",
+		"noatime nodiratime atime":          "rw,nodiratime,relatime",
+		"nosymfollow strictatime":           "rw,nosymfollow",
+	} {
+		for kind, mount := range map[string]specs.Mount{
+			"tmpfs": {Type: "tmpfs", Source: "tmpfs", Destination: "/at"},
+			"bind":  {Type: "bind", Destination: "/at"},
+		} {
+			t.Run(kind+" "+options, func(t *testing.T) {
+				c := config(t, "busybox", "awk", `$5 == "/at" { print $6 }`, "/proc/self/mountinfo")
+				mount.Options = strings.Fields(options)
+				if kind == "bind" {
+					mount.Source = t.TempDir()
+				}
+				c.Info.Mounts = append(c.Info.Mounts, mount)
+				expect(t, c, want)
+			})
+		}
+	}
+}
