@@ -162,6 +162,34 @@ func TestBindMountWithData(t *testing.T) {
 	}
 }
 
+// Whatever an image or a bundle has a NUL in is refused, not cut short.
+func TestNULIsRefused(t *testing.T) {
+	for name, with := range map[string]func(c *launch.Config){
+		"argument":          func(c *launch.Config) { c.Process.Args = append(c.Process.Args, "b\x00c") },
+		"command":           func(c *launch.Config) { c.Process.Args[0] = "/bin/sh\x00" },
+		"environment":       func(c *launch.Config) { c.Process.Env = []string{"A=b\x00c"} },
+		"working directory": func(c *launch.Config) { c.Process.WorkingDir = "/a\x00b" },
+		"mount source": func(c *launch.Config) {
+			c.Info.Mounts = []specs.Mount{{Type: "tmpfs", Source: "a\x00b", Destination: "/c"}}
+		},
+		"masked path": func(c *launch.Config) { c.Info.MaskedPaths = []string{"/a\x00b"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &launch.Config{
+				Info:    &containerizer.LaunchInfo{Rootfs: &containerizer.Rootfs{Path: "/"}, Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}},
+				Process: launch.Process{Args: []string{"a"}},
+			}
+			if _, err := launch.Compile(c); err != nil {
+				t.Fatal(err)
+			}
+			with(c)
+			if _, err := launch.Compile(c); !errors.Is(err, containerizer.ErrInvalid) || !strings.Contains(err.Error(), "NUL byte") {
+				t.Fatalf("got %v, want it refused", err)
+			}
+		})
+	}
+}
+
 // The invariants that the kernel checks (mount_setattr(2)), and that nothing gets
 // lost: an option is a flag, or data.
 func FuzzParseMountOptions(f *testing.F) {

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"strings"
 	"syscall"
 	"unsafe"
 )
@@ -21,6 +22,7 @@ type Builder struct {
 	inputs int
 	limits []any
 	text   map[string]Data
+	cut    bool // a text has a NUL before its end
 }
 
 // Progress is slot 0, the child's end of the progress socket.
@@ -69,6 +71,7 @@ func (b *Builder) Text(s string) Data {
 	if b.text == nil {
 		b.text = map[string]Data{}
 	}
+	b.cut = b.cut || strings.IndexByte(s, 0) >= 0
 	at := Data(len(b.data))
 	b.data = append(b.data, s...)
 	b.data = append(b.data, 0)
@@ -204,6 +207,9 @@ func (b *Builder) Rlimit(resource int, soft, hard uint64) {
 
 // Encode returns the program. The builder must not be used afterwards.
 func (b *Builder) Encode() ([]byte, error) {
+	if b.cut {
+		return nil, CheckError("a path, an argument or an environment variable holds a NUL byte")
+	}
 	h := b.header
 	if len(b.limits) > 0 {
 		h.Rlimits = Span{uint32(b.Words(b.limits...)), uint32(8 * len(b.limits))}

@@ -3,6 +3,7 @@ package program_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -34,6 +35,16 @@ func aligned(p []byte) []byte {
 	out := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(p))
 	copy(out, p)
 	return out
+}
+
+// The kernel would take the beginning for all of it.
+func TestTextWithNUL(t *testing.T) {
+	var b program.Builder
+	b.Call(syscall.SYS_EXECVE, b.Text("/bin/true"), b.Strings([]string{"a", "b\x00c"}), b.Strings(nil))
+	var refused program.CheckError
+	if block, err := b.Encode(); block != nil || !errors.As(err, &refused) || !strings.Contains(err.Error(), "NUL byte") {
+		t.Fatalf("got %d bytes, %v, want it refused", len(block), err)
+	}
 }
 
 func TestEqualTextsAreStoredOnce(t *testing.T) {
