@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/isolators/network/internal/bridge"
 )
 
 // pluginTimeout bounds one network's plug-ins; a hung one must not hold a
@@ -185,7 +187,11 @@ func (i *Isolator) Isolate(ctx context.Context, c *containerizer.Container, pid 
 		return err
 	}
 	for k := range rec.Networks {
-		if err := i.join(ctx, c.ID, &rec.Networks[k], netns); err != nil {
+		err := i.join(ctx, c.ID, &rec.Networks[k], netns)
+		if errors.Is(err, bridge.ErrOverlap) && rec.Networks[k].Name == DefaultNetwork {
+			err = i.rejoin(ctx, rec, k, netns)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -213,6 +219,20 @@ func (i *Isolator) join(ctx context.Context, id containerizer.ContainerID, a *at
 	}
 	a.Status, a.DNS = status(a, result), result.DNS
 	return a.checkAddresses()
+}
+
+// rejoin joins the default network k of rec after its bridge went, and its subnet to
+// somebody else, since Prepare: another is chosen and noted.
+func (i *Isolator) rejoin(ctx context.Context, rec *record, k int, netns string) error {
+	list, err := i.find(ctx, DefaultNetwork)
+	if err != nil {
+		return err
+	}
+	rec.Networks[k].Config = list.Bytes
+	if err := i.save(rec); err != nil {
+		return err
+	}
+	return i.join(ctx, rec.ID, &rec.Networks[k], netns)
 }
 
 // runtime is what the plug-ins are told of the container.

@@ -48,28 +48,63 @@ func (i *Isolator) defaultPath() string {
 	return filepath.Join(i.opts.StateDir, "network", DefaultNetwork+".conflist")
 }
 
+// chooseAttempts bounds how often a subnet is chosen; each time somebody who is
+// not of berth took the last one at that moment.
+const chooseAttempts = 4
+
 // defaultNetwork returns the generated network. Its subnet is chosen at first use
-// and kept while the bridge exists; after a reboot it is chosen again.
+// and kept while the bridge exists; after a reboot it is chosen again. The bridge is
+// made together with the choice, which from then on other nodes of the machine see.
 func (i *Isolator) defaultNetwork(ctx context.Context) (*libcni.NetworkConfigList, error) {
 	list, err := i.readDefault()
 	if err == nil && list != nil && bridge.Exists(i.bridgeName()) {
 		return list, nil
 	}
 	err = bridge.Exclusive(ctx, func() error {
-		list, err = i.readDefault()
-		if err != nil || (list != nil && (bridge.Exists(i.bridgeName()) || i.stillFree(list))) {
-			return err
+		for attempt := 1; ; attempt++ {
+			list, err = i.settleDefault()
+			if !errors.Is(err, bridge.ErrOverlap) || attempt == chooseAttempts {
+				return err
+			}
 		}
-		if err := i.generateDefault(); err != nil {
-			return err
-		}
-		list, err = i.readDefault()
-		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up network %q: %w", DefaultNetwork, err)
 	}
 	return list, nil
+}
+
+// settleDefault makes the bridge of the generated network, which is generated anew
+// where there is none or the host has begun to use its subnet. The caller has the
+// lock.
+func (i *Isolator) settleDefault() (*libcni.NetworkConfigList, error) {
+	list, err := i.readDefault()
+	if err != nil {
+		return nil, err
+	}
+	if list == nil || (!bridge.Exists(i.bridgeName()) && !i.stillFree(list)) {
+		if err := i.generateDefault(); err != nil {
+			return nil, err
+		}
+		if list, err = i.readDefault(); err != nil {
+			return nil, err
+		}
+	}
+	config, err := pluginConfig(list)
+	if err != nil {
+		return nil, err
+	}
+	return list, bridge.Ensure(config)
+}
+
+// pluginConfig is the configuration of the plug-in of the generated network as
+// libcni hands it over: with the name and version of the list.
+func pluginConfig(list *libcni.NetworkConfigList) ([]byte, error) {
+	plugin, err := libcni.InjectConf(list.Plugins[0], map[string]any{"name": list.Name, "cniVersion": list.CNIVersion})
+	if err != nil {
+		return nil, fmt.Errorf("read the generated network: %w", err)
+	}
+	return plugin.Bytes, nil
 }
 
 // readDefault returns nil when there is none or it is damaged.

@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/containernetworking/cni/libcni"
-
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/isolators/network/internal/bridge"
 )
@@ -51,12 +49,11 @@ func (i *Isolator) retireDefault(ctx context.Context) error {
 	if err != nil || list == nil {
 		return err
 	}
-	// As libcni hands it to the plug-in: with the name and version of the list.
-	plugin, err := libcni.InjectConf(list.Plugins[0], map[string]any{"name": list.Name, "cniVersion": list.CNIVersion})
+	config, err := pluginConfig(list)
 	if err != nil {
-		return fmt.Errorf("read the generated network: %w", err)
+		return err
 	}
-	if err := i.exec.bridge.Retire(ctx, plugin.Bytes); err != nil {
+	if err := i.exec.bridge.Retire(ctx, config); err != nil {
 		return fmt.Errorf("remove the idle bridge of network %q: %w", DefaultNetwork, err)
 	}
 	return nil

@@ -185,9 +185,9 @@ func ignoreGone(err error, what string, link netlink.Link) error {
 
 // Sweep removes unplugged host's ends whose namespace somebody still holds open.
 func Sweep() error {
-	links, err := netlink.LinkList()
+	links, err := listLinks()
 	if err != nil {
-		return fmt.Errorf("list interfaces: %w", err)
+		return err
 	}
 	for _, l := range links {
 		if l.Type() == "veth" && strings.HasPrefix(l.Attrs().Name, gonePrefix) {

@@ -26,6 +26,8 @@ func forgetFlows(mappings []nat.Mapping) {
 		if filter.AddProtocol(syscall.IPPROTO_UDP) != nil || filter.AddPort(netlink.ConntrackOrigDstPort, m.Host.Port()) != nil {
 			continue
 		}
-		_, _ = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter) // see above
+		_, _ = dump(func() (uint, error) { // see above
+			return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter)
+		})
 	}
 }

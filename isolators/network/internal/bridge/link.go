@@ -29,12 +29,30 @@ func ensureBridge(ctx context.Context, c *Config) (bridgeLink, error) {
 	if err != nil || ready {
 		return br, err
 	}
-	unlock, err := lockNamespace(ctx)
+	err = Exclusive(ctx, func() error {
+		br, err = ensureLocked(c)
+		return err
+	})
+	return br, err
+}
+
+// Ensure makes the bridge of a configuration when it is missing. ErrOverlap when
+// the host uses part of its subnets.
+//
+// Preconditions: the caller is in Exclusive.
+func Ensure(config []byte) error {
+	c, err := parse(config)
 	if err != nil {
-		return bridgeLink{}, err
+		return err
 	}
-	defer unlock()
-	if br, ready, err := findBridge(c); err != nil || ready {
+	_, err = ensureLocked(c)
+	return err
+}
+
+// ensureLocked is ensureBridge for the holder of the lock.
+func ensureLocked(c *Config) (bridgeLink, error) {
+	br, ready, err := findBridge(c)
+	if err != nil || ready {
 		return br, err
 	}
 	if err := makeBridge(c); err != nil {
@@ -62,9 +80,9 @@ func findBridge(c *Config) (br bridgeLink, ready bool, err error) {
 	}
 	a := link.Attrs()
 	br = bridgeLink{index: a.Index, mac: a.HardwareAddr, mtu: a.MTU}
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	addrs, err := listAddresses(&netlink.Handle{}, link, netlink.FAMILY_ALL)
 	if err != nil {
-		return br, false, fmt.Errorf("list addresses of %q: %w", c.Bridge, err)
+		return br, false, fmt.Errorf("read bridge %q: %w", c.Bridge, err)
 	}
 	for _, s := range c.Subnets {
 		if !hasAddress(addrs, netip.PrefixFrom(ipam.Gateway(s), s.Bits())) {

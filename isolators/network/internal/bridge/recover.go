@@ -139,9 +139,9 @@ func removeBridge(name string) error {
 	if err != nil {
 		return fmt.Errorf("look up interface %q: %w", name, err)
 	}
-	links, err := netlink.LinkList()
+	links, err := listLinks()
 	if err != nil {
-		return fmt.Errorf("list interfaces: %w", err)
+		return err
 	}
 	inUse := slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().MasterIndex == link.Attrs().Index })
 	if inUse || link.Type() != "bridge" {

@@ -2,12 +2,9 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -42,9 +39,9 @@ func waitValid(ctx context.Context, h *netlink.Handle, link netlink.Link, addrs 
 		return nil
 	}
 	return poll(ctx, func() (bool, error) {
-		have, err := h.AddrList(link, netlink.FAMILY_V6)
+		have, err := listAddresses(h, link, netlink.FAMILY_V6)
 		if err != nil {
-			return false, fmt.Errorf("list its addresses: %w", err)
+			return false, err
 		}
 		for _, a := range have {
 			if a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_NODAD != 0 {
@@ -73,32 +70,4 @@ func poll(ctx context.Context, ask func() (done bool, err error)) error {
 			return fmt.Errorf("%w: %w: %w", err, ctx.Err(), containerizer.ErrUnavailable)
 		}
 	}
-}
-
-// lockNamespace takes the lock of the host's network namespace, which is a lock on
-// its file: all state directories of the machine share its bridges.
-func lockNamespace(ctx context.Context) (unlock func(), err error) {
-	f, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return nil, fmt.Errorf("open the host's network namespace: %w", err)
-	}
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil // closing releases the lock
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			break
-		}
-		select {
-		case <-tick.C:
-			continue
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		break
-	}
-	return nil, errors.Join(fmt.Errorf("lock the host's network namespace: %w", err), f.Close())
 }
