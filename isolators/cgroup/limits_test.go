@@ -209,10 +209,17 @@ func TestUsage(t *testing.T) {
 		Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20))},
 		Pids:   &specs.LinuxPids{Limit: new(int64(10))},
 	}))
-	ready(t, f, "head -c 3000000 /dev/zero | tail -c 3000000 >/dev/null; sleep 60 & echo ready; wait")
+	ready(t, f, "head -c 3000000 /dev/zero | tail -c 3000000 >/dev/null; while :; do :; done & echo ready; wait")
 	var u containerizer.Usage
-	if err := iso.Usage(t.Context(), f.Container, &u); err != nil {
-		t.Fatal(err)
+	// User and system time are sampled by the clock tick, which may take its time to
+	// find the process running.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if err := iso.Usage(t.Context(), f.Container, &u); err != nil {
+			t.Fatal(err)
+		}
+		if u.CPU == nil || u.CPU.User+u.CPU.System > 0 || time.Now().After(deadline) {
+			break
+		}
 	}
 	if u.At.IsZero() || u.CPU == nil || u.CPU.Total <= 0 || u.CPU.User+u.CPU.System <= 0 {
 		t.Errorf("processor usage = %+v at %v", u.CPU, u.At)
