@@ -36,6 +36,7 @@ func Compile(c *Config) (*Program, error) {
 	k.labels()
 	k.unshareLate(ns)
 	k.attachRootfs(fs)
+	k.keyring()
 	k.becomeRoot(ns)
 	k.enterRoot(fs)
 	if err := k.mounts(fs); err != nil {
@@ -94,6 +95,7 @@ func CompileExec(c *Config, joined uint64) (*Program, error) {
 	k.labels()
 	k.step("join the namespaces of the container")
 	k.Call(unix.SYS_SETNS, target, joined)
+	k.keyring()
 	if joined&unix.CLONE_NEWUSER != 0 {
 		k.rootIdentity()
 	}

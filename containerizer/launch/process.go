@@ -96,11 +96,16 @@ func (k *compiler) workingDir(create bool) {
 	k.cwd = slot
 }
 
-// streams gives the process its standard streams, its working directory and a
-// session keyring, which keeps the host's keys away (session-keyring(7)).
-func (k *compiler) streams(stdio [3]program.Slot, terminal program.Slot) {
+// keyring gives the process a session keyring of its own, which keeps the host's
+// keys away (session-keyring(7)). It is made by the host's root, whose quota no
+// container exhausts.
+func (k *compiler) keyring() {
 	k.step("make a session keyring")
 	k.Call(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, k.Text("_ses."+k.c.ID.Short())).Accept(0, unix.ENOSYS, unix.EPERM, unix.EDQUOT)
+}
+
+// streams gives the process its standard streams and its working directory.
+func (k *compiler) streams(stdio [3]program.Slot, terminal program.Slot) {
 	k.step("set up the standard streams")
 	// The monitor keeps its own 0, 1 and 2 open, so that no input is among them.
 	for fd, s := range stdio {
