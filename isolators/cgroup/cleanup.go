@@ -94,7 +94,7 @@ func (i *Isolator) mayRemove(dir string, id containerizer.ContainerID) bool {
 // what is in all, the container's group in the freezer's hierarchy, and in dir.
 func (i *Isolator) removeTree(ctx context.Context, dir, all string) error {
 	err := rmdir(dir)
-	if err == nil || errors.Is(err, unix.ENOENT) {
+	if err == nil || absent(err) {
 		return nil
 	}
 	if !busy(err) {
@@ -124,7 +124,7 @@ func busy(err error) bool { return errors.Is(err, unix.EBUSY) || errors.Is(err, 
 func removeSubtree(dir string) error {
 	names, err := subdirs(dir)
 	if err != nil {
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		if absent(err) {
 			return nil
 		}
 		return err

@@ -155,13 +155,13 @@ func stuck(dir string) string {
 func treePIDs(dir string) ([]int, error) {
 	list, err := readPIDs(dir + "/cgroup.procs")
 	if err != nil {
-		if gone(err) {
+		if absent(err) {
 			return nil, nil
 		}
 		return nil, err
 	}
 	names, err := subdirs(dir)
-	if err != nil && !gone(err) {
+	if err != nil && !absent(err) {
 		return nil, err
 	}
 	for _, name := range names {
@@ -176,3 +176,7 @@ func treePIDs(dir string) ([]int, error) {
 
 // gone is whether err says that a group was removed, perhaps under an open file.
 func gone(err error) bool { return isAny(err, unix.ENOENT, unix.ENODEV) }
+
+// absent is whether err says that there is no group, nor could be: a parent was asked
+// for that is a file of the kernel's.
+func absent(err error) bool { return gone(err) || isAny(err, unix.ENOTDIR) }
