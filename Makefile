@@ -22,7 +22,7 @@ VULNCHECK := $(TOOLS)/govulncheck
 
 FUZZTIME  ?= 5s
 # Packages with tests; the end-to-end suite is apart because it runs the binaries.
-UNIT       = $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|bench)$$')
+UNIT       = $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|security|bench)$$')
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -79,8 +79,8 @@ test-root: ## unit tests as shipped (no cgo, no race detector), as root
 	CGO_ENABLED=0 $(GO) test -count 1 -timeout 15m $(UNIT)
 
 .PHONY: test-e2e
-test-e2e: build ## end-to-end tests with the binaries in bin/ (root)
-	BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -timeout 20m ./test/e2e/...
+test-e2e: build ## end-to-end tests and attacks with the binaries in bin/ (root)
+	BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -timeout 20m ./test/e2e/... ./test/security/...
 
 .PHONY: test-vm
 test-vm: build ## the root tests in a virtual machine with cgroup v2 (installs qemu)
