@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// pluginDir is where plugins built them, "" before.
+// pluginDir is a folder for plugins to build them in, "" before.
 var pluginDir string
 
 func testContext() (context.Context, context.CancelFunc) {
@@ -225,18 +224,12 @@ func mounted(t *testing.T, info *containerizer.LaunchInfo, destination string) s
 	return string(b)
 }
 
-// plugins builds the real plug-ins once.
+// plugins finds or builds the real plug-ins once.
 var plugins = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "berth-cni-")
 	if err != nil {
 		return "", err
 	}
-	const from = "github.com/containernetworking/plugins/plugins/"
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", dir+"/", from+"main/bridge", from+"ipam/host-local", from+"ipam/static", from+"meta/portmap", from+"meta/firewall", from+"meta/tuning")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build CNI plug-ins: %w\n%s", err, out), os.RemoveAll(dir))
-	}
 	pluginDir = dir
-	return dir, nil
+	return nettest.Plugins(context.Background(), dir, "main/bridge", "ipam/host-local", "ipam/static", "meta/portmap", "meta/firewall", "meta/tuning")
 })

@@ -16,6 +16,7 @@ import (
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/isolators/network/internal/ipam"
+	"github.com/berth-dev/berth/isolators/network/internal/nettest"
 )
 
 func prefixes(s ...string) []netip.Prefix {
@@ -161,16 +162,14 @@ func TestParallel(t *testing.T) {
 // each other's stores.
 func TestHostLocal(t *testing.T) {
 	dir := t.TempDir()
-	plugin := filepath.Join(dir, "host-local")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", plugin, "github.com/containernetworking/plugins/plugins/ipam/host-local")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build host-local: %v\n%s", err, out)
+	plugins, err := nettest.Plugins(t.Context(), t.TempDir(), "ipam/host-local")
+	if err != nil {
+		t.Fatal(err)
 	}
 	run := func(command, id string) string {
 		t.Helper()
-		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), plugin)
-		cmd.Env = []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + id, "CNI_IFNAME=eth0", "CNI_NETNS=/proc/self/ns/net", "CNI_NETNS_OVERRIDE=1", "CNI_PATH=" + dir}
+		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(plugins, "host-local"))
+		cmd.Env = []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + id, "CNI_IFNAME=eth0", "CNI_NETNS=/proc/self/ns/net", "CNI_NETNS_OVERRIDE=1", "CNI_PATH=" + plugins}
 		cmd.Stdin = strings.NewReader(fmt.Sprintf(`{"cniVersion":"1.0.0","name":"net","type":"x","ipam":{"type":"host-local","dataDir":%q,"subnet":"10.0.0.0/24"}}`, dir))
 		out, err := cmd.CombinedOutput()
 		if err != nil {
