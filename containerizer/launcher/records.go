@@ -19,6 +19,9 @@ import (
 	"github.com/berth-dev/berth/containerizer/monitor/wire"
 )
 
+// monitorPoll is how often Wait looks whether a monitor that does not answer has ended.
+const monitorPoll = 5 * time.Millisecond
+
 // Status implements [containerizer.Launcher].
 func (l *Launcher) Status(c *containerizer.Container) (containerizer.LauncherStatus, error) {
 	exit, exited, err := readExit(c.Dir)
@@ -75,11 +78,22 @@ func (l *Launcher) Wait(ctx context.Context, c *containerizer.Container) (*conta
 	if err := waitProcess(ctx, c); err != nil {
 		return nil, err
 	}
-	s, err := l.Status(c)
-	if err == nil && s.Termination == nil {
-		err = fmt.Errorf("container %q was not launched: %w", c.ID, containerizer.ErrFailedPrecondition)
+	for {
+		s, err := l.Status(c)
+		switch {
+		case err != nil || s.Termination != nil:
+			return s.Termination, err
+		case !s.Known:
+			return nil, fmt.Errorf("container %q was not launched: %w", c.ID, containerizer.ErrFailedPrecondition)
+		}
+		// Its monitor is about to record the end, or to end itself: it was killed, and
+		// is not yet gone.
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(monitorPoll):
+		}
 	}
-	return s.Termination, err
 }
 
 // waitProcess waits for the recorded process, if it lives.
