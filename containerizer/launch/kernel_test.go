@@ -345,6 +345,19 @@ func TestBindMounts(t *testing.T) {
 	}
 }
 
+// Others are mounted in a read-only tmpfs before it is that.
+func TestReadOnlyTmpfsWithMounts(t *testing.T) {
+	c := config(t, "sh", "-c", "touch /outer/inner/x && echo inner; touch /outer/x || echo ro; stat -c %a /outer")
+	c.Info.Mounts = append(c.Info.Mounts,
+		specs.Mount{Destination: "/outer", Type: "tmpfs", Options: []string{"nodev", "ro", "mode=750"}},
+		specs.Mount{Destination: "/outer/inner", Type: "tmpfs"},
+	)
+	got := runContainer(t, c)
+	if want := "inner\ntouch: /outer/x: Read-only file system\nro\n750\n"; got.output != want {
+		t.Errorf("container printed %q (%v), want %q", got.output, got.err, want)
+	}
+}
+
 // A mount target that is a magic link would lead to a descriptor of the launch.
 func TestHostileTargets(t *testing.T) {
 	for name, link := range map[string]string{"magic link": "/proc/self/fd/5", "magic link below": "/proc/self/fd/5/../../etc", "loop": "/evil", "dangling": "/nowhere/else"} {
