@@ -37,6 +37,8 @@ func newVolumeCreate(a *App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create [flags] [NAME]",
 		Short: "Make a volume",
+		Long: `Make a volume. A volume begins empty: unlike with Docker, what an image has at
+the place where it is first mounted is not copied into it.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return invalidf("%s takes at most one name", cmd.CommandPath())
