@@ -49,7 +49,11 @@ func (a *App) attach(ctx context.Context, name string, o streams) error {
 	if err != nil {
 		return err
 	}
-	session, err := engine.Attach(ctx, status.ID, s.io)
+	var session containerizer.Session
+	err = s.launching(func() error {
+		session, err = engine.Attach(ctx, status.ID, s.io)
+		return err
+	})
 	if err != nil {
 		return err
 	}

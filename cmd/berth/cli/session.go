@@ -96,8 +96,8 @@ func (a *App) consoleSize() *specs.Box {
 	return &specs.Box{Width: uint(s.Columns), Height: uint(s.Rows)}
 }
 
-// launching runs start, which makes the process, with the terminal ready for the
-// first byte of its output.
+// launching runs start, which makes the process or attaches to it, with the terminal
+// ready for the first byte of its output.
 func (s *session) launching(start func() error) error {
 	if s.o.stdin && s.o.tty {
 		restore, err := terminal.Expect(s.app.In)
