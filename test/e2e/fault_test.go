@@ -152,9 +152,12 @@ func TestNoSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount the small filesystem: %v", err)
-		}
+		eventually(t, func() string { // the last command may be sweeping in the background
+			if err := unix.Unmount(dir, 0); err != nil {
+				return fmt.Sprintf("unmount the small filesystem: %v", err)
+			}
+			return ""
+		})
 	})
 	n := bareNode(t, dir)
 	n.image = "oci:" + layout + ":busybox"
