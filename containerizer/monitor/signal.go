@@ -51,4 +51,16 @@ func catchSignals(event int) {
 	} {
 		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&a)), 0, 8, 0, 0) // they all may be caught
 	}
+	// The Go runtime leaves the signals of C libraries as they are. One that the client
+	// was started with ignored would stay so in every container.
+	a = sigaction{handler: sigDefault}
+	for s := uintptr(firstLibrarySignal); s <= lastLibrarySignal; s++ {
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, s, uintptr(unsafe.Pointer(&a)), 0, 8, 0, 0)
+	}
 }
+
+// Signals that the C library keeps for itself (nptl(7)).
+const (
+	firstLibrarySignal = 32
+	lastLibrarySignal  = 34
+)
