@@ -34,10 +34,12 @@ func (n *Node) provisioner() (*provisioner.Provisioner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the path of berth: %w", err)
 	}
+	root := filepath.Join(n.cfg.Root, "images")
 	f := fetcher.New(fetcher.Options{
 		Registry: registry.Options{Insecure: n.cfg.Registries.Insecure},
+		TempDir:  filepath.Join(root, "stage"), // archives can be larger than /tmp
 	})
-	n.images, err = provisioner.New(filepath.Join(n.cfg.Root, "images"), f, provisioner.Options{
+	n.images, err = provisioner.New(root, f, provisioner.Options{
 		UnpackCommand: []string{self, UnpackChild},
 		Log:           n.logger("provisioner"),
 	})
