@@ -47,6 +47,9 @@ var defaults = [...]struct {
 
 // Prepare implements [containerizer.Isolator].
 func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*containerizer.LaunchInfo, error) {
+	if len(c.Spec.CDIDevices) > 0 {
+		return nil, fmt.Errorf("device %q: names of the Container Device Interface are not resolved yet; give the device's path: %w", c.Spec.CDIDevices[0], containerizer.ErrUnsupported)
+	}
 	if slices.ContainsFunc(c.Spec.Mounts, func(m containerizer.Mount) bool { return filepath.Clean(m.Destination) == "/dev" }) {
 		return i.rulesOnly(c)
 	}

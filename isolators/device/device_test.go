@@ -2,9 +2,11 @@ package device_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,6 +101,15 @@ func TestOwnDevDirectory(t *testing.T) {
 	})
 	if len(info.Devices) > 0 || len(info.DeviceRules) != 1 {
 		t.Errorf("in a mounted /dev: devices %v, rules %v; want a rule only", paths(info), info.DeviceRules)
+	}
+}
+
+func TestCDINamesAreNotIgnored(t *testing.T) {
+	c := isolatortest.NewContainer(t, &containerizer.Spec{CDIDevices: []string{"vendor.com/gpu=0"}})
+	c.Rootfs = &containerizer.Rootfs{Path: "/rootfs"}
+	_, err := device.New().Prepare(context.Background(), c.Container)
+	if !errors.Is(err, containerizer.ErrUnsupported) || !strings.Contains(err.Error(), `"vendor.com/gpu=0"`) {
+		t.Errorf("Prepare = %v, want that the name is unsupported", err)
 	}
 }
 

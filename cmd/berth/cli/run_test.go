@@ -54,7 +54,7 @@ func TestRunFailures(t *testing.T) {
 		"run --rm nosuch":                   {125, `image "nosuch": not found`},
 		"run --rm --pull never remote":      {125, "launch container"},
 		"run --restart always test":         {125, "--restart: berth does not restart containers"},
-		"run --gpus all test":               {125, "--gpus: give GPUs by their CDI names"},
+		"run --gpus all test":               {125, "--gpus: name the devices"},
 		"run --health-cmd x test":           {125, "--health-cmd: berth runs no health checks"},
 		"run --nosuch test":                 {125, "unknown flag: --nosuch; see berth run --help"},
 		"run -d -a stdout test":             {125, "-d runs in the background, -a attaches"},

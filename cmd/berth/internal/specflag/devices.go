@@ -17,7 +17,7 @@ type deviceFlags struct {
 }
 
 func (f *deviceFlags) register(set *pflag.FlagSet) {
-	list(set, &f.devices, "device", "", "give a device: `HOST[:CONTAINER][:rwm]`, or a CDI name such as vendor.com/gpu=0")
+	list(set, &f.devices, "device", "", "give a device, or those of a directory (`HOST[:CONTAINER][:rwm]`)")
 	list(set, &f.rules, "device-cgroup-rule", "", "allow devices by number (`TYPE MAJOR:MINOR ACCESS`)")
 }
 

@@ -10,7 +10,7 @@ func Refusal(flag string) string {
 		"health-timeout", "no-healthcheck", "health-on-failure":
 		return "berth runs no health checks: that is a scheduler's work (berth exec runs a probe)"
 	case "gpus":
-		return "give GPUs by their CDI names: --device nvidia.com/gpu=all"
+		return "name the devices: --device /dev/dri/renderD128"
 	case "link", "link-local-ip":
 		return "links are not supported: containers in one network reach each other by address"
 	case "kernel-memory":
