@@ -164,7 +164,10 @@ func (f *Flags) source(host Host, spec *containerizer.Spec, image string) error 
 		return invalidf("--pull %q: always, missing or never", f.pull)
 	}
 	if !f.rootfs {
-		spec.Image = &containerizer.ImageSource{Reference: image, Platform: f.platform, Pull: policy}
+		spec.Image = &containerizer.ImageSource{
+			Reference: image, Platform: f.platform, Pull: policy,
+			Durable: !f.autoRemove, // what is to be started again outlives a power cut
+		}
 		return nil
 	}
 	if f.platform != "" || f.set.Changed("pull") {

@@ -2,6 +2,8 @@ package specflag
 
 import (
 	"encoding/csv"
+	"errors"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +41,9 @@ func mountHasKey(kind, key string) bool {
 func parseMount(host Host, value string) (containerizer.Mount, error) {
 	p := mountParser{host: host, value: value, kind: "volume", bind: bindOptions{recursive: true}}
 	fields, err := csv.NewReader(strings.NewReader(value)).Read()
+	if errors.Is(err, io.EOF) {
+		return p.m, p.errorf("it is empty")
+	}
 	if err != nil {
 		return p.m, p.errorf("%v", err)
 	}

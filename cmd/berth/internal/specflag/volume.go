@@ -9,7 +9,7 @@ import (
 )
 
 // parseVolume parses -v: "TARGET", "SOURCE:TARGET" or "SOURCE:TARGET:OPTIONS". A
-// source with a '/' or a leading '.' is a path, anything else a volume's name.
+// source with a leading '/' or '.' is a path, anything else a volume's name.
 func parseVolume(host Host, value string) (containerizer.Mount, error) {
 	var m containerizer.Mount
 	parts := strings.Split(value, ":")
@@ -33,7 +33,7 @@ func parseVolume(host Host, value string) (containerizer.Mount, error) {
 		m.Type = containerizer.MountVolume
 	case source == "":
 		return m, invalidf("--volume %q has no source before ':'", value)
-	case strings.ContainsRune(source, '/') || source[0] == '.':
+	case source[0] == '/' || source[0] == '.':
 		m.Type, m.CreateSource = containerizer.MountBind, true
 		if m.Source, err = host.Abs(source); err != nil {
 			return m, err
@@ -41,7 +41,7 @@ func parseVolume(host Host, value string) (containerizer.Mount, error) {
 	case volume.ValidName(source):
 		m.Type, m.Source = containerizer.MountVolume, source
 	default:
-		return m, invalidf("--volume %q: %q is neither a path nor the name of a volume (letters, digits, '_', '.', '-')", value, source)
+		return m, invalidf("--volume %q: %q is neither a path (with '/' or '.' first) nor the name of a volume (letters, digits, '_', '.', '-')", value, source)
 	}
 	return m, volumeOptions(&m, value, options)
 }
