@@ -16,8 +16,11 @@ import (
 	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
 
-// version is set by the linker (Makefile).
-var version = "dev"
+// version and commit are set by the linker (Makefile).
+var (
+	version = "dev"
+	commit  string
+)
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == wiring.UnpackChild {
@@ -34,7 +37,7 @@ func main() {
 			}
 			return wiring.New(s.Config, s.ConfigPath, log), nil
 		},
-		Version: cli.Version{Version: version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
+		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 	}
 	os.Exit(app.Main(os.Args[1:]))
 }
