@@ -39,10 +39,17 @@ build: ## static binaries in bin/, CNI plugins in bin/cni/ (GOARCH=arm64: in bin
 	$(GOBUILD) -o $(BIN)/cni/ $(CNIPLUGINS)
 
 .PHONY: install
-install: build ## install binaries and plugins below DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/berth/cni
-	install -m 755 $(wildcard $(BIN)/berth*) $(DESTDIR)$(PREFIX)/bin/
+install: build ## install binaries, plugins and man pages below DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/berth/cni $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BIN)/berth $(BIN)/berth-monitor $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BIN)/cni/* $(DESTDIR)$(PREFIX)/lib/berth/cni/
+	GOARCH=$(HOSTARCH) $(GO) run ./cmd/berth-docs man $(DESTDIR)$(PREFIX)/share/man/man1
+
+.PHONY: docs
+docs: ## write docs/cli.md and the man pages (in bin/man/) from the commands
+	GOARCH=$(HOSTARCH) $(GO) run ./cmd/berth-docs markdown docs/cli.md
+	@mkdir -p bin/man
+	GOARCH=$(HOSTARCH) $(GO) run ./cmd/berth-docs man bin/man
 
 .PHONY: demo
 demo: build ## run a container from a small image of our own that shows its isolation (root)
