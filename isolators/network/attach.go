@@ -46,6 +46,9 @@ func (i *Isolator) prepareNetworks(ctx context.Context, c *containerizer.Contain
 	if err != nil {
 		return err
 	}
+	if err := checkPublisher(lists[publisher], c.Spec.Network.Ports); err != nil {
+		return err
+	}
 	if err := i.takePorts(c, rec); err != nil {
 		return err
 	}
@@ -138,6 +141,16 @@ func choosePublisher(lists []*libcni.NetworkConfigList, ports []containerizer.Po
 		names = append(names, list.Name)
 	}
 	return 0, fmt.Errorf("publish ports: no plug-in of network %s takes the capability \"portMappings\" (portmap does): %w", strings.Join(names, ", "), containerizer.ErrInvalid)
+}
+
+// checkPublisher refuses what our own plug-in cannot publish; others say so at ADD.
+func checkPublisher(list *libcni.NetworkConfigList, ports []containerizer.PortMapping) error {
+	for _, p := range list.Plugins {
+		if p.Network.Type == bridge.Type {
+			return bridge.CheckPorts(list.Name, p.Bytes, ports)
+		}
+	}
+	return nil
 }
 
 func (i *Isolator) takePorts(c *containerizer.Container, rec *record) error {
