@@ -96,7 +96,11 @@ func (t *Table) forwardChains(b Bridge) ([]*nftables.Chain, error) {
 	}
 	var out []*nftables.Chain
 	for family := range families {
-		chains, err := t.conn.ListChainsOfTableFamily(family)
+		var chains []*nftables.Chain
+		err := consistent(func() (err error) {
+			chains, err = t.conn.ListChainsOfTableFamily(family)
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("list nftables chains: %w", classify(err))
 		}
@@ -110,7 +114,11 @@ func (t *Table) forwardChains(b Bridge) ([]*nftables.Chain, error) {
 }
 
 func (t *Table) forwardRules(c *nftables.Chain) ([]*nftables.Rule, error) {
-	rules, err := t.conn.GetRules(c.Table, c)
+	var rules []*nftables.Rule
+	err := consistent(func() (err error) {
+		rules, err = t.conn.GetRules(c.Table, c)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list rules of iptables' chain FORWARD: %w", classify(err))
 	}

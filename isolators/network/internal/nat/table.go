@@ -80,9 +80,18 @@ func (t *Table) Knows(b Bridge) (bool, error) {
 	return true, nil
 }
 
-// elements reads a set. The library hides the error number of a missing set, so
-// after an error the sets that exist tell.
+// elements reads a set, exists false when it is missing.
 func (t *Table) elements(s *nftables.Set) (elements []nftables.SetElement, exists bool, err error) {
+	err = consistent(func() error {
+		elements, exists, err = t.read(s)
+		return err
+	})
+	return elements, exists, err
+}
+
+// read reads a set once. The library hides the error number of a missing set, so
+// after an error the sets that exist tell.
+func (t *Table) read(s *nftables.Set) (elements []nftables.SetElement, exists bool, err error) {
 	for range 2 { // it may be made in between
 		elements, err = t.conn.GetSetElements(s)
 		if err == nil {
