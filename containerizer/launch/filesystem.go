@@ -178,12 +178,15 @@ func (k *compiler) attachRootfs(fs *filesystemPlan) {
 	k.Call(unix.SYS_MOVE_MOUNT, fs.rootfs, k.Text(""), atFDCWD, pivot, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// openHostProc opens the host's /proc if something is to be written through it. That
+// openHostProc opens the host's /proc if something is to be done through it. That
 // is before a mount namespace is joined, whose /proc others may have chosen
 // (CVE-2025-52881).
 func (k *compiler) openHostProc() {
 	info, p := k.c.Info, &k.c.Process
-	if len(info.Sysctl) == 0 && len(info.TimeOffsets) == 0 && p.AppArmorProfile == "" && p.SELinuxLabel == "" {
+	newTime := slices.ContainsFunc(info.Namespaces, func(n specs.LinuxNamespace) bool {
+		return n.Type == specs.TimeNamespace && n.Path == ""
+	})
+	if len(info.Sysctl) == 0 && !newTime && p.AppArmorProfile == "" && p.SELinuxLabel == "" {
 		return
 	}
 	k.step("open the host's /proc")

@@ -260,10 +260,27 @@ func TestContainer(t *testing.T) {
 		"cgroup ns": {line: "grep -c . /proc/self/cgroup > /dev/null && echo ok", with: func(c *launch.Config) {
 			c.Info.Namespaces = append(c.Info.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 		}, want: "ok"},
-		"time ns": {line: "cat /proc/self/timens_offsets", with: func(c *launch.Config) {
-			c.Info.Namespaces = append(c.Info.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
-			c.Info.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 86400}}
-		}, want: "monotonic           0         0\nboottime        86400         0"},
+		// The shell itself reads the time of the kernel's start, and a child the offsets.
+		"time ns": {
+			line: "cat /proc/self/timens_offsets; " + uptimeIsLong, with: timeNamespace,
+			want: "monotonic           0         0\nboottime      8640000         0\nlong",
+		},
+		"time ns without offsets": {line: "test /proc/self/ns/time -ef /proc/self/ns/time_for_children && echo inside", with: func(c *launch.Config) {
+			timeNamespace(c)
+			c.Info.TimeOffsets = nil
+		}, want: "inside"},
+		"time ns beside a joined pid namespace": {line: uptimeIsLong, with: func(c *launch.Config) {
+			timeNamespace(c)
+			for i := range c.Info.Namespaces {
+				if n := &c.Info.Namespaces[i]; n.Type == specs.PIDNamespace {
+					n.Path = "/proc/self/ns/pid"
+				}
+			}
+		}, want: "long"},
+		"time ns in a user namespace": {line: uptimeIsLong, with: func(c *launch.Config) {
+			userNamespace(c)
+			timeNamespace(c)
+		}, want: "long"},
 		"user namespace": {line: "id -u; cat /proc/self/uid_map; touch /made && stat -c %u /made; echo x > /dev/null; hostname; ls /sys/class/net", with: userNamespace, want: "0\n         0     100000      65536\n0\nbox\nlo"},
 		"user namespace, user": {line: "id -u; id -G", with: func(c *launch.Config) {
 			userNamespace(c)
@@ -293,8 +310,11 @@ func userNamespace(c *launch.Config) {
 
 func timeNamespace(c *launch.Config) {
 	c.Info.Namespaces = append(c.Info.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
-	c.Info.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 86400}}
+	c.Info.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 8640000}}
 }
+
+// uptimeIsLong is what a shell finds of timeNamespace on a host that runs for less.
+const uptimeIsLong = "read up rest < /proc/uptime; test ${up%.*} -ge 8640000 && echo long"
 
 func TestOverlayRootfs(t *testing.T) {
 	for name, with := range map[string]func(*launch.Config){"host ids": func(*launch.Config) {}, "mapped ids": userNamespace} {
@@ -456,8 +476,8 @@ func TestExecJoins(t *testing.T) {
 			want := "box\n0\nCapEff:\t0000000000000401\nNoNewPrivs:\t1\n10\njoined\n"
 			if len(c.Info.TimeOffsets) > 0 {
 				joined |= unix.CLONE_NEWTIME
-				e.Process.Args[2] += "; grep boottime /proc/self/timens_offsets"
-				want += "boottime        86400         0\n"
+				e.Process.Args[2] += "; grep boottime /proc/self/timens_offsets; " + uptimeIsLong
+				want += "boottime      8640000         0\nlong\n"
 			}
 			got := runProgram(t, e, func() (*launch.Program, error) { return launch.CompileExec(e, joined) }, f)
 			if got.err != nil || got.output != want {

@@ -89,6 +89,9 @@ func (k *compiler) planNamespace(p *namespacePlan, n specs.LinuxNamespace) error
 		return fmt.Errorf("namespace type %q is unknown: %w", n.Type, containerizer.ErrInvalid)
 	case n.Path == "" && flag&lateNamespaces != 0:
 		p.late |= flag
+		if flag == unix.CLONE_NEWTIME {
+			k.CopyMemory()
+		}
 		return nil
 	case n.Path == "":
 		p.clone |= flag
@@ -149,7 +152,7 @@ func (k *compiler) enterNamespaces(p *namespacePlan) {
 		k.joinCgroups(p)
 		k.joinNamespaces(p)
 		k.step("clone the process into its new namespaces")
-		k.Call(program.OpSpawn, p.clone)
+		k.Call(program.OpSpawn, p.clone, p.late&unix.CLONE_NEWTIME)
 	} else {
 		k.Clone(p.clone, p.cgroupDir)
 	}
@@ -211,6 +214,14 @@ func (k *compiler) unshareLate(p *namespacePlan) {
 		k.step("set the clock offsets of the time namespace")
 		k.writeFile(k.hostProc, "self/timens_offsets", text.String())
 	}
+	// Unsharing is for the children. Before Linux 6.2 execve(2) does not enter the
+	// namespace either (time_namespaces(7)), and the command would have the host's
+	// clocks, with its children in another namespace than itself.
+	k.step("enter the time namespace")
+	fd := k.NewSlot()
+	k.Call(unix.SYS_OPENAT, k.hostProc, k.Text("self/ns/time_for_children"), unix.O_RDONLY|unix.O_CLOEXEC, 0).To(fd)
+	k.Call(unix.SYS_SETNS, fd, unix.CLONE_NEWTIME)
+	k.closeSlot(fd)
 }
 
 // becomeRoot takes user and group 0 of the user namespace. Until then the process

@@ -74,7 +74,7 @@ func run(h *program.Header, pc uintptr) {
 				e = a0
 			}
 		case program.OpSpawn:
-			e = spawn(h, a0, pc+1)
+			e = spawn(h, a0, a1, pc+1)
 		default:
 			var errno syscall.Errno
 			r, _, errno = syscall.RawSyscall6(uintptr(o.NR), a0, a1, a2, arg(o, 3, slots), arg(o, 4, slots), arg(o, 5, slots))
@@ -143,9 +143,12 @@ func tolerated(o *program.Op, e uintptr) bool {
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func spawn(h *program.Header, flags, pc uintptr) uintptr {
+func spawn(h *program.Header, flags, alone, pc uintptr) uintptr {
 	args := (*cloneArgs)(unsafe.Pointer(&h.SpawnArgs))
-	args.flags = uint64(flags) | cloneVM | cloneParent | cloneParentSetTID
+	args.flags = uint64(flags) | cloneParent | cloneParentSetTID
+	if alone == 0 {
+		args.flags |= cloneVM
+	}
 	args.parentTID = uint64(uintptr(unsafe.Pointer(&h.SpawnedPID)))
 	args.stack = h.Stack
 	args.stackSize = h.StackSize

@@ -40,7 +40,7 @@ type Header struct {
 	// Staged says that the first process makes a second one by OpSpawn, and exits.
 	Staged uint32
 	// Copy gives the process a copy of its parent's memory instead of sharing it. It
-	// costs a millisecond or more, and only joining a time namespace needs it: the
+	// costs a millisecond or more, and only entering a time namespace needs it: the
 	// kernel wants memory that nobody shares (setns(2)).
 	Copy uint32
 	// HasOOMScoreAdj says that the process is made with OOMScoreAdj (proc(5)).
@@ -104,7 +104,8 @@ const (
 	// OpStore writes the low 32 bits of Args[1] to the address Args[0].
 	OpStore
 	// OpSpawn clones a second process with the namespaces of Args[0], a sibling of the
-	// first (CLONE_PARENT), that goes on with the next operation. The first exits.
+	// first (CLONE_PARENT), that goes on with the next operation. The first exits. If
+	// Args[1] is not 0, the second has a copy of the first's memory (see Header.Copy).
 	OpSpawn
 	// OpFail fails with the errno that was noted, else with Args[0].
 	OpFail
