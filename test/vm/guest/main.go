@@ -47,7 +47,8 @@ func boot() error {
 	if err := mountBasics(); err != nil {
 		return err
 	}
-	for _, name := range []string{"virtio_pci", "virtio_mmio", "virtio_console", "virtio_blk"} {
+	// The last three have device nodes, which kmod(8) makes before they are needed.
+	for _, name := range []string{"virtio_pci", "virtio_mmio", "virtio_console", "virtio_blk", "loop", "fuse", "tun"} {
 		if err := load(name); err != nil && !errors.Is(err, errNoModule) {
 			return err
 		}
