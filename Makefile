@@ -29,7 +29,7 @@ UNIT       = $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|securit
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ build
 
@@ -93,6 +93,11 @@ test-e2e: build ## end-to-end tests and attacks with the binaries in bin/ (root)
 test-vm: build ## the root tests in a virtual machine with cgroup v2 (installs qemu)
 	.ci/packages vm
 	.ci/test-vm $(BIN)
+
+.PHONY: test-vm-systemd
+test-vm-systemd: ## the control groups of isolators/cgroup/systemd under a real systemd, in such a machine
+	.ci/packages vm
+	.ci/test-vm-systemd
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (5s)
