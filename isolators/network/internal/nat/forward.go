@@ -97,7 +97,7 @@ func (t *Table) forwardChains(b Bridge) ([]*nftables.Chain, error) {
 	var out []*nftables.Chain
 	for family := range families {
 		var chains []*nftables.Chain
-		err := consistent(func() (err error) {
+		err := t.consistent(func() (err error) {
 			chains, err = t.conn.ListChainsOfTableFamily(family)
 			return err
 		})
@@ -115,7 +115,7 @@ func (t *Table) forwardChains(b Bridge) ([]*nftables.Chain, error) {
 
 func (t *Table) forwardRules(c *nftables.Chain) ([]*nftables.Rule, error) {
 	var rules []*nftables.Rule
-	err := consistent(func() (err error) {
+	err := t.consistent(func() (err error) {
 		rules, err = t.conn.GetRules(c.Table, c)
 		return err
 	})

@@ -18,8 +18,8 @@ const readAttempts = 64
 // consistent calls read until the ruleset of the host did not change meanwhile. A
 // list longer than one message of the kernel's may lack elements otherwise, and the
 // library does not tell (NLM_F_DUMP_INTR).
-func consistent(read func() error) error {
-	before, err := generation()
+func (t *Table) consistent(read func() error) error {
+	before, err := t.generation()
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func consistent(read func() error) error {
 		if err := read(); err != nil {
 			return err
 		}
-		after, err := generation()
+		after, err := t.generation()
 		if err != nil || after == before {
 			return err
 		}
@@ -37,8 +37,11 @@ func consistent(read func() error) error {
 }
 
 // generation is the number of the host's ruleset; each transaction makes it another.
-func generation() (uint32, error) {
+// It is asked for on a socket that stays open, since closing one waits for the
+// kernel to free what was deleted (nft_rcv_nl_event), some 10 ms.
+func (t *Table) generation() (uint32, error) {
 	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: t.asking}
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
 	msgs, err := req.Execute(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN)
 	if errors.Is(err, syscall.EINVAL) { // no such subsystem (net/netfilter/nfnetlink.c)

@@ -38,7 +38,7 @@ func TestConsistent(t *testing.T) {
 				Protocol: containerizer.ProtocolTCP, Host: netip.MustParseAddrPort("0.0.0.0:80"), Container: netip.MustParseAddrPort("10.62.0.2:80"),
 			}}
 			reads := 0
-			err := consistent(func() error {
+			err := table.consistent(func() error {
 				if reads++; reads <= c.changes {
 					return errors.Join(table.Publish(m), table.Unpublish(m))
 				}

@@ -8,6 +8,9 @@ import (
 	"syscall"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -29,9 +32,10 @@ type Bridge struct {
 // Table is the connection to the table in the namespace of the calling thread.
 // It is safe for concurrent use; Close it.
 type Table struct {
-	conn  *nftables.Conn
-	table *nftables.Table
-	sets  sets
+	conn   *nftables.Conn
+	asking *nl.SocketHandle // for the generation
+	table  *nftables.Table
+	sets   sets
 }
 
 // Open connects. The table need not exist yet.
@@ -40,12 +44,19 @@ func Open() (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket for nftables: %w", classify(err))
 	}
+	asking, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open a netlink socket for nftables: %w", classify(err)), conn.CloseLasting())
+	}
 	t := &nftables.Table{Name: TableName, Family: nftables.TableFamilyINet}
-	return &Table{conn: conn, table: t, sets: newSets(t)}, nil
+	return &Table{conn: conn, asking: &nl.SocketHandle{Socket: asking}, table: t, sets: newSets(t)}, nil
 }
 
 // Close ends the connection.
-func (t *Table) Close() error { return t.conn.CloseLasting() }
+func (t *Table) Close() error {
+	t.asking.Close()
+	return t.conn.CloseLasting()
+}
 
 // EnsureBridge makes the rules hold for b. created says that the table was not
 // there (first use, or somebody flushed the ruleset): published ports have to be
@@ -82,7 +93,7 @@ func (t *Table) Knows(b Bridge) (bool, error) {
 
 // elements reads a set, exists false when it is missing.
 func (t *Table) elements(s *nftables.Set) (elements []nftables.SetElement, exists bool, err error) {
-	err = consistent(func() error {
+	err = t.consistent(func() error {
 		elements, exists, err = t.read(s)
 		return err
 	})
