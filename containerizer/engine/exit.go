@@ -232,8 +232,8 @@ func (e *Engine) kill(ctx context.Context, op *operation, h *held, l *loaded) (*
 	s, err := e.launcher.Status(c)
 	alive := err == nil && s.Running
 	if alive && s.PID > 0 {
-		if err := noteSignal(l.dir, int(unix.SIGKILL)); err != nil {
-			return nil, fmt.Errorf("kill container %q: %w", l.id, err)
+		if err := noteSignal(l.dir, int(unix.SIGKILL)); err != nil { // a full disk must not keep us from making room
+			e.log.Warn("that a container is killed is not recorded", fieldID(l.id), fieldError(err))
 		}
 	}
 	if err := e.killAll(ctx, h, c); err != nil {

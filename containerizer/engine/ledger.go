@@ -150,7 +150,9 @@ func (l *ledger) add(es ...ledgerEntry) error {
 	return nil
 }
 
-// drop records that e is released.
+// drop records that e is released. On a full disk it is only forgotten here: what
+// is on disk then has it released once more after a crash, which does no harm, and
+// must not keep a teardown from making room.
 func (l *ledger) drop(e ledgerEntry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,7 +163,7 @@ func (l *ledger) drop(e ledgerEntry) error {
 		if err := l.file.Truncate(0); err != nil {
 			return fmt.Errorf("empty the ledger: %w", err)
 		}
-	} else if err := l.write(e.line('R')); err != nil {
+	} else if err := l.write(e.line('R')); err != nil && !errors.Is(err, containerizer.ErrResourceExhausted) {
 		return err
 	}
 	l.held.apply('R', e)
