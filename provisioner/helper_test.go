@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner"
 	"github.com/berth-dev/berth/provisioner/manifest"
 )
@@ -189,7 +190,7 @@ func newStore(t *testing.T, f containerizer.Fetcher, change ...func(*provisioner
 
 func open(t *testing.T, root string, f containerizer.Fetcher, change ...func(*provisioner.Options)) *provisioner.Provisioner {
 	t.Helper()
-	o := provisioner.Options{UnpackCommand: unpackCommand(), Log: zaptest.NewLogger(t)}
+	o := provisioner.Options{UnpackCommand: unpackCommand(), Log: log.New(zaptest.NewLogger(t).Core())}
 	for _, c := range change {
 		c(&o)
 	}

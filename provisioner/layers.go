@@ -11,10 +11,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner/manifest"
 	"github.com/berth-dev/berth/provisioner/store"
 	"github.com/berth-dev/berth/provisioner/unpack"
@@ -60,7 +60,7 @@ func (p *Provisioner) layer(ctx context.Context, lease *store.Lease, origin cont
 	case err == nil:
 		return p.blobOnly(ctx, lease, origin, l, progress)
 	case !errors.Is(err, containerizer.ErrNotFound):
-		p.log.Warn("layer replaced", zap.String("digest", string(l.DiffID)), zap.Error(err))
+		p.log.Warn("layer replaced", log.String("digest", string(l.DiffID)), log.Error(err))
 	}
 	if err := p.store.DropLayer(name); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (p *Provisioner) layer(ctx context.Context, lease *store.Lease, origin cont
 		if err == nil || !errors.Is(err, containerizer.ErrDataCorrupt) {
 			return err
 		}
-		p.log.Warn("kept blob is broken and fetched again", zap.String("digest", string(l.Blob.Digest)), zap.Error(err))
+		p.log.Warn("kept blob is broken and fetched again", log.String("digest", string(l.Blob.Digest)), log.Error(err))
 	}
 	return p.fetchLayer(ctx, lease, origin, l, progress)
 }
@@ -122,7 +122,7 @@ func (p *Provisioner) makeLayer(ctx context.Context, lease *store.Lease, open fu
 		return fmt.Errorf("its content has the diffID %s, the configuration says %s: %w", res.DiffID, l.DiffID, containerizer.ErrDataCorrupt)
 	}
 	for _, w := range res.Warnings {
-		p.log.Warn("unpacked with a deviation", zap.String("digest", string(l.DiffID)), zap.String("deviation", w))
+		p.log.Warn("unpacked with a deviation", log.String("digest", string(l.DiffID)), log.String("deviation", w))
 	}
 	if keep != nil {
 		if err := p.store.CommitBlob(keep.Name(), l.Blob.Digest); err != nil {

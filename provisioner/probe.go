@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner/store"
 )
 
@@ -24,7 +24,7 @@ func (p *Provisioner) probe(lease *store.Lease) (string, error) {
 		return "", err
 	}
 	if err := tryOverlay(dir); err != nil {
-		p.log.Warn("no overlay on the image store: images are copied for each container", zap.String("path", p.store.Root()), zap.Error(err))
+		p.log.Warn("no overlay on the image store: images are copied for each container", log.String("path", p.store.Root()), log.Error(err))
 		return BackendCopy, nil
 	}
 	return BackendOverlay, nil

@@ -8,9 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner/stack"
 	"github.com/berth-dev/berth/provisioner/store"
 	"github.com/berth-dev/berth/provisioner/unpack"
@@ -44,7 +43,7 @@ type Options struct {
 	// Backend is BackendAuto, BackendOverlay or BackendCopy.
 	Backend string
 	// Log may be nil.
-	Log *zap.Logger
+	Log *log.Logger
 }
 
 // Provisioner keeps images and makes root filesystems.
@@ -52,7 +51,7 @@ type Provisioner struct {
 	fetcher containerizer.Fetcher
 	store   *store.Store
 	o       Options
-	log     *zap.Logger
+	log     *log.Logger
 }
 
 // New returns a provisioner over the store in the directory root. It does no I/O;
@@ -69,11 +68,7 @@ func New(root string, fetcher containerizer.Fetcher, o Options) (*Provisioner, e
 	if o.Parallel <= 0 {
 		o.Parallel = max(2, min(runtime.GOMAXPROCS(0), 4))
 	}
-	log := o.Log
-	if log == nil {
-		log = zap.NewNop()
-	}
-	return &Provisioner{fetcher: fetcher, store: store.New(filepath.Clean(root)), o: o, log: log}, nil
+	return &Provisioner{fetcher: fetcher, store: store.New(filepath.Clean(root)), o: o, log: o.Log}, nil
 }
 
 // Provision makes the root filesystem of a container.
@@ -219,7 +214,7 @@ func (p *Provisioner) renew(u *store.Use, n int, i *store.Image) error {
 		return nil
 	}
 	if !missing {
-		p.log.Warn("writable layer thrown away: the node went down and the container was not durable", zap.String("container_id", string(u.ID)))
+		p.log.Warn("writable layer thrown away: the node went down and the container was not durable", log.String("container_id", string(u.ID)))
 	}
 	for _, dir := range []string{u.Rootfs.Upper, u.Rootfs.Work} {
 		if err := p.store.Trash(dir); err != nil {

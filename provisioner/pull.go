@@ -11,9 +11,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.uber.org/zap"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner/manifest"
 	"github.com/berth-dev/berth/provisioner/store"
 )
@@ -67,7 +67,7 @@ func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource
 	if err != nil {
 		return nil, fmt.Errorf("pull image %q: %w", name, err)
 	}
-	p.log.Info("image pulled", zap.String("image", name), zap.String("digest", string(i.Manifest.Digest)))
+	p.log.Info("image pulled", log.String("image", name), log.String("digest", string(i.Manifest.Digest)))
 	return i, nil
 }
 

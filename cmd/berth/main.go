@@ -8,11 +8,11 @@ import (
 	"os"
 	"runtime"
 
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
 
@@ -31,11 +31,11 @@ func main() {
 		Out: os.Stdout,
 		Err: os.Stderr,
 		Open: func(s cli.Settings) (cli.Node, error) {
-			log, err := logger(s.LogLevel)
+			l, err := logger(s.LogLevel)
 			if err != nil {
 				return nil, err
 			}
-			return wiring.New(s.Config, s.ConfigPath, log), nil
+			return wiring.New(s.Config, s.ConfigPath, l), nil
 		},
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 	}
@@ -43,12 +43,14 @@ func main() {
 }
 
 // logger writes to standard error, for people.
-func logger(level string) (*zap.Logger, error) {
+func logger(level string) (*log.Logger, error) {
 	l, err := zapcore.ParseLevel(level)
 	if err != nil {
 		return nil, err
 	}
-	encoder := zap.NewDevelopmentEncoderConfig()
-	encoder.EncodeLevel = zapcore.LowercaseLevelEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(encoder), zapcore.Lock(os.Stderr), l)), nil
+	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
+		TimeKey: "T", LevelKey: "L", NameKey: "N", MessageKey: "M",
+		EncodeTime: zapcore.ISO8601TimeEncoder, EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.StringDurationEncoder,
+	})
+	return log.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), l)), nil
 }

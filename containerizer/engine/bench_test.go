@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/engine"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
 // instant is a launcher whose processes end at once, so that what is measured is
@@ -64,7 +63,7 @@ func benchEngine(b *testing.B, l containerizer.Launcher) *engine.Engine {
 		b.Skipf("no file system in memory: %v", err)
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(state) })
-	o := engine.Options{Root: b.TempDir(), State: state, Launcher: l, Log: zap.NewNop()}
+	o := engine.Options{Root: b.TempDir(), State: state, Launcher: l, Log: log.Nop()}
 	for i := range 15 {
 		o.Isolators = append(o.Isolators, acquiring(fmt.Sprintf("test/isolator%d", i)))
 	}

@@ -8,9 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
 // Defaults of Options.
@@ -34,7 +33,7 @@ type Options struct {
 	// Isolators in the order in which they prepare.
 	Isolators []containerizer.Isolator
 	// Log is where the engine tells what it does; nil is nowhere.
-	Log *zap.Logger
+	Log *log.Logger
 
 	// CleanupTimeout bounds each step of a teardown; what takes longer is owed. 0 is
 	// one minute.
@@ -53,7 +52,7 @@ type Options struct {
 type Engine struct {
 	root, state string
 	opts        Options
-	log         *zap.Logger
+	log         *log.Logger
 
 	launcher    containerizer.Launcher
 	provisioner containerizer.Provisioner
@@ -91,9 +90,6 @@ func New(o Options) (*Engine, error) {
 	}
 	if !filepath.IsAbs(o.Root) || !filepath.IsAbs(o.State) {
 		return nil, fmt.Errorf("make an engine: root %q and state %q must be absolute paths: %w", o.Root, o.State, containerizer.ErrInvalid)
-	}
-	if o.Log == nil {
-		o.Log = zap.NewNop()
 	}
 	if o.CleanupTimeout == 0 {
 		o.CleanupTimeout = defaultCleanupTimeout

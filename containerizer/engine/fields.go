@@ -1,13 +1,12 @@
 package engine
 
 import (
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
-func fieldID(id containerizer.ContainerID) zap.Field { return zap.String("container_id", string(id)) }
+func fieldID(id containerizer.ContainerID) log.Field { return log.String("container_id", string(id)) }
 
-func fieldError(err error) zap.Field { return zap.Error(err) }
+func fieldError(err error) log.Field { return log.Error(err) }
 
-func fieldIsolator(name string) zap.Field { return zap.String("isolator", name) }
+func fieldIsolator(name string) log.Field { return log.String("isolator", name) }

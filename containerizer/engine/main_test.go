@@ -8,12 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/enginetest"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
 func TestMain(m *testing.M) {
@@ -62,7 +63,7 @@ func (n *node) engine(tb testing.TB) *engine.Engine {
 	tb.Helper()
 	o := n.opts
 	if o.Log == nil {
-		o.Log = zaptest.NewLogger(tb, zaptest.Level(zap.WarnLevel))
+		o.Log = log.New(zaptest.NewLogger(tb, zaptest.Level(zapcore.WarnLevel)).Core())
 	}
 	e, err := engine.New(o)
 	if err != nil {

@@ -5,9 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/network"
 	"github.com/berth-dev/berth/isolators/network/internal/nettest"
@@ -43,7 +42,7 @@ func BenchmarkJoin(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				b.StopTimer()
-				iso := network.New(zap.NewNop(), n.opts)
+				iso := network.New(log.Nop(), n.opts)
 				f := isolatortest.NewContainer(&testing.T{}, nil)
 				f.Dir, f.Spec = dir, withImage(c)
 				ns := nettest.New(b)

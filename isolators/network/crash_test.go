@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/network"
 	"github.com/berth-dev/berth/isolators/network/internal/nettest"
@@ -74,7 +73,7 @@ func beVictim() int {
 	}
 	ctx, cancel := testContext()
 	defer cancel()
-	iso := network.New(zap.NewNop(), v.Opts)
+	iso := network.New(log.Nop(), v.Opts)
 	c := &containerizer.Container{ID: v.ID, Ledger: fileLedger{v.Ledger}, Spec: withImage(containerizer.Network{Ports: []containerizer.PortMapping{{ContainerPort: 80}, {ContainerPort: 53, Protocol: "udp"}}})}
 	fmt.Println("ready")
 	_, err := iso.Prepare(ctx, c)

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/network"
 	"github.com/berth-dev/berth/isolators/network/internal/nat"
@@ -82,7 +83,7 @@ func write(t *testing.T, path, text string) {
 
 func (n *node) isolator(t *testing.T) *network.Isolator {
 	t.Helper()
-	return network.New(zaptest.NewLogger(t), n.opts)
+	return network.New(log.New(zaptest.NewLogger(t).Core()), n.opts)
 }
 
 func removeBridges(t *testing.T) {

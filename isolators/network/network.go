@@ -11,9 +11,9 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"go.uber.org/zap"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/network/internal/bridge"
 	"github.com/berth-dev/berth/isolators/network/internal/hostport"
 )
@@ -53,7 +53,7 @@ const defaultStateDir = "/run/berth"
 
 // Isolator is the network isolator.
 type Isolator struct {
-	log    *zap.Logger
+	log    *log.Logger
 	opts   Options
 	ports  *hostport.Registry
 	cni    *libcni.CNIConfig
@@ -70,7 +70,7 @@ var (
 )
 
 // New returns the isolator. It touches nothing on the node.
-func New(log *zap.Logger, opts Options) *Isolator {
+func New(log *log.Logger, opts Options) *Isolator {
 	if opts.StateDir == "" {
 		opts.StateDir = defaultStateDir
 	}
@@ -101,7 +101,7 @@ func (i *Isolator) Name() string { return Name }
 // warn tells once a process that a network has no translation of addresses.
 func (i *Isolator) warn(network string, err error) {
 	i.once("no NAT "+network, func() {
-		i.log.Warn("containers reach only the host: addresses cannot be translated", zap.String("network", network), zap.Error(err))
+		i.log.Warn("containers reach only the host: addresses cannot be translated", log.String("network", network), log.Error(err))
 	})
 }
 
@@ -131,7 +131,7 @@ func (i *Isolator) Prepare(ctx context.Context, c *containerizer.Container) (*co
 	}
 	if m.kind == kindHost && len(c.Spec.Network.Ports) > 0 {
 		i.once("ports of the host", func() {
-			i.log.Warn("ports are not published in the host's network: what listens there is reached as it is", zap.Stringer("container_id", c.ID))
+			i.log.Warn("ports are not published in the host's network: what listens there is reached as it is", log.Stringer("container_id", c.ID))
 		})
 	}
 	info := &containerizer.LaunchInfo{}
@@ -174,7 +174,7 @@ func (i *Isolator) Cleanup(ctx context.Context, c *containerizer.Container) erro
 		return err
 	}
 	if err != nil { // the ledger and libcni's cache tell as much
-		i.log.Warn("attachments of a container are unreadable", zap.Stringer("container_id", c.ID), zap.Error(err))
+		i.log.Warn("attachments of a container are unreadable", log.Stringer("container_id", c.ID), log.Error(err))
 	}
 	if err := i.leave(ctx, c, rec); err != nil {
 		return err

@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"go.uber.org/zap"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
 // resolver is the content of a resolv.conf(5).
@@ -77,7 +77,7 @@ func (i *Isolator) resolvConf(c *containerizer.Container, m mode, rec *record) (
 	}
 	if len(r.servers) == 0 && len(r.loopback) > 0 && m.kind == kindPrivate && !n.None {
 		i.once("no DNS", func() {
-			i.log.Warn("containers have no DNS server: those of the host listen on its loopback only; name one for the container", zap.Strings("servers", r.loopback))
+			i.log.Warn("containers have no DNS server: those of the host listen on its loopback only; name one for the container", log.Strings("servers", r.loopback))
 		})
 	}
 	return r.String(), nil

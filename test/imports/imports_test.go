@@ -56,16 +56,16 @@ func rules() []rule {
 		// The vocabulary; everything else of containerizer is below.
 		{"containerizer", nil},
 		// An adapter turns foreign types into the vocabulary and back.
-		{"containerizer/adapter/", []string{"containerizer", "containerizer/linux/", "proto/"}},
+		{"containerizer/adapter/", []string{"containerizer", "containerizer/log", "containerizer/linux/", "proto/"}},
 		// The monitor's process: the interpreter and its own wire, not even the vocabulary.
 		{"containerizer/monitor/client/", []string{"containerizer", "containerizer/monitor/"}},
 		{"containerizer/monitor/", []string{"containerizer/launch/interp", "containerizer/launch/program"}},
 		// The launcher drives the compiler and the monitor; the engine sees its contract only.
-		{"containerizer/launcher/", []string{"containerizer", "containerizer/linux/", "containerizer/launch/", "containerizer/monitor/"}},
-		{"containerizer/", []string{"containerizer", "containerizer/linux/"}},
-		{"isolators/", []string{"containerizer", "containerizer/linux/"}},
-		{"provisioner/", []string{"containerizer", "containerizer/linux/"}},
-		{"fetcher/", []string{"containerizer", "containerizer/linux/"}},
+		{"containerizer/launcher/", []string{"containerizer", "containerizer/log", "containerizer/linux/", "containerizer/launch/", "containerizer/monitor/"}},
+		{"containerizer/", []string{"containerizer", "containerizer/log", "containerizer/linux/"}},
+		{"isolators/", []string{"containerizer", "containerizer/log", "containerizer/linux/"}},
+		{"provisioner/", []string{"containerizer", "containerizer/log", "containerizer/linux/"}},
+		{"fetcher/", []string{"containerizer", "containerizer/log", "containerizer/linux/"}},
 		{"proto/", nil},
 		// Only commands see everything, and nobody sees commands but commands.
 		{"cmd/", []string{"containerizer/", "isolators/", "provisioner/", "fetcher/", "proto/"}},

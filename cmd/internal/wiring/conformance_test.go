@@ -12,13 +12,12 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/enginetest"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
 func TestMain(m *testing.M) {
@@ -35,7 +34,7 @@ func TestMain(m *testing.M) {
 // reap does as `berth --root ROOT --state STATE … system reap ID` does.
 func reap(args []string) error {
 	cfg := config.Config{Root: args[1], State: args[3], Monitor: filepath.Join(args[1], "berth-monitor")}
-	n := wiring.New(cfg, "/nonexistent", zap.NewNop())
+	n := wiring.New(cfg, "/nonexistent", log.Nop())
 	e, err := n.Engine(context.Background())
 	if err != nil {
 		return err
@@ -64,7 +63,7 @@ func TestConformance(t *testing.T) {
 	enginetest.Run(t, enginetest.Config{
 		New: func(t *testing.T) containerizer.Engine {
 			t.Helper()
-			n := wiring.New(cfg, "/nonexistent", zap.NewNop())
+			n := wiring.New(cfg, "/nonexistent", log.Nop())
 			e, err := n.Engine(t.Context())
 			if err != nil {
 				t.Fatal(err)

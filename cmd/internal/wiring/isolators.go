@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"go.uber.org/zap"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/cgroup"
 	"github.com/berth-dev/berth/isolators/cgroup/systemd"
 	"github.com/berth-dev/berth/isolators/device"
@@ -148,4 +148,4 @@ func (n *Node) networkOptions() network.Options {
 	return o
 }
 
-func (n *Node) logger(name string) *zap.Logger { return n.log.Named(name) }
+func (n *Node) logger(name string) *log.Logger { return n.log.Named(name) }

@@ -10,13 +10,12 @@ import (
 	"syscall"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/launch/seccomp"
 	"github.com/berth-dev/berth/containerizer/launcher"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner"
 )
 
@@ -24,7 +23,7 @@ import (
 type Node struct {
 	cfg        config.Config
 	configPath string
-	log        *zap.Logger
+	log        *log.Logger
 	filters    *seccomp.Cache
 	engine     *engine.Engine
 	images     *provisioner.Provisioner
@@ -32,7 +31,7 @@ type Node struct {
 
 // New returns the node that cfg describes. Root and State are set. configPath is
 // the file that cfg came from, for processes that are started later.
-func New(cfg config.Config, configPath string, log *zap.Logger) *Node {
+func New(cfg config.Config, configPath string, log *log.Logger) *Node {
 	return &Node{cfg: cfg, configPath: configPath, log: log, filters: seccomp.NewCache(filepath.Join(cfg.Root, "cache", "seccomp"))}
 }
 

@@ -8,9 +8,8 @@ import (
 	"sync"
 	"unicode"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
 var _ containerizer.Isolator = (*Isolator)(nil)
@@ -42,7 +41,7 @@ type Options struct {
 
 // Isolator is "linux/apparmor".
 type Isolator struct {
-	log     *zap.Logger
+	log     *log.Logger
 	kernel  kernel
 	profile string
 	strict  bool
@@ -53,7 +52,7 @@ type Isolator struct {
 }
 
 // New returns the isolator. Errors: ErrInvalid for an impossible name.
-func New(log *zap.Logger, o Options) (*Isolator, error) {
+func New(log *log.Logger, o Options) (*Isolator, error) {
 	if o.Profile == "" {
 		o.Profile = DefaultProfile
 	}
@@ -132,7 +131,7 @@ func (i *Isolator) useDefault(ctx context.Context, c *containerizer.Container) (
 	defer i.mu.Unlock()
 	if !i.warned {
 		i.warned = true
-		i.log.Info("containers run without an AppArmor profile", zap.Stringer("container_id", c.ID), zap.Error(err))
+		i.log.Info("containers run without an AppArmor profile", log.Stringer("container_id", c.ID), log.Error(err))
 	}
 	return nil, nil
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/security/apparmor"
 )
@@ -61,7 +62,7 @@ func (n *node) isolator(o apparmor.Options) *apparmor.Isolator {
 	if o.Parser == "" {
 		o.Parser = n.parser
 	}
-	i, err := apparmor.New(zaptest.NewLogger(n.t), o)
+	i, err := apparmor.New(log.New(zaptest.NewLogger(n.t).Core()), o)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -229,7 +230,7 @@ func TestWithoutSecurityfs(t *testing.T) {
 }
 
 func TestNewRefusesName(t *testing.T) {
-	if _, err := apparmor.New(zaptest.NewLogger(t), apparmor.Options{Profile: "a\nb"}); !errors.Is(err, containerizer.ErrInvalid) {
+	if _, err := apparmor.New(log.New(zaptest.NewLogger(t).Core()), apparmor.Options{Profile: "a\nb"}); !errors.Is(err, containerizer.ErrInvalid) {
 		t.Errorf("got %v, want ErrInvalid", err)
 	}
 }

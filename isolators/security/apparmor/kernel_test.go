@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/security/apparmor"
 )
@@ -96,7 +97,7 @@ func needKernel(t *testing.T) {
 func TestKernelConfines(t *testing.T) {
 	needKernel(t)
 	name := "berth-test-" + strconv.Itoa(os.Getpid())
-	i, err := apparmor.New(zaptest.NewLogger(t), apparmor.Options{Profile: name, Strict: true})
+	i, err := apparmor.New(log.New(zaptest.NewLogger(t).Core()), apparmor.Options{Profile: name, Strict: true})
 	if err != nil {
 		t.Fatal(err)
 	}

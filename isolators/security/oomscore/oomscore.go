@@ -7,10 +7,10 @@ import (
 	"os"
 	"strconv"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/security/internal/hostcap"
 )
 
@@ -31,12 +31,12 @@ type Options struct {
 
 // Isolator is "linux/oom_score".
 type Isolator struct {
-	log   *zap.Logger
+	log   *log.Logger
 	clamp bool
 }
 
 // New returns the isolator.
-func New(log *zap.Logger, o Options) *Isolator {
+func New(log *log.Logger, o Options) *Isolator {
 	return &Isolator{log: log, clamp: o.Clamp}
 }
 
@@ -64,7 +64,7 @@ func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*cont
 				value, floor, containerizer.ErrPermission)
 		}
 		i.log.Warn("oom score adjustment raised to the lowest possible",
-			zap.Stringer("container_id", c.ID), zap.Int("asked", value), zap.Int("used", floor))
+			log.Stringer("container_id", c.ID), log.Int("asked", value), log.Int("used", floor))
 		value = floor
 	}
 	return &containerizer.LaunchInfo{OOMScoreAdj: &value}, nil

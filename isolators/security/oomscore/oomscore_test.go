@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/security/internal/hostcap"
 	"github.com/berth-dev/berth/isolators/security/oomscore"
@@ -24,7 +25,7 @@ func TestConformance(t *testing.T) {
 	isolatortest.Run(t, isolatortest.Config{
 		New: func(t *testing.T) containerizer.Isolator {
 			t.Helper()
-			return oomscore.New(zaptest.NewLogger(t), oomscore.Options{})
+			return oomscore.New(log.New(zaptest.NewLogger(t).Core()), oomscore.Options{})
 		},
 		Spec:      func() *containerizer.Spec { return spec(1000) },
 		ChildSpec: func() *containerizer.Spec { return &containerizer.Spec{} },
@@ -52,12 +53,12 @@ func TestLoweringTheScore(t *testing.T) {
 	value := own - 1
 
 	c := isolatortest.NewContainer(t, spec(value))
-	info, err := oomscore.New(zaptest.NewLogger(t), oomscore.Options{}).Prepare(t.Context(), c.Container)
+	info, err := oomscore.New(log.New(zaptest.NewLogger(t).Core()), oomscore.Options{}).Prepare(t.Context(), c.Container)
 	if may && (err != nil || *info.OOMScoreAdj != value) || !may && !errors.Is(err, containerizer.ErrPermission) {
 		t.Errorf("strict: %v, %v; allowed: %t", info, err, may)
 	}
 
-	info, err = oomscore.New(zaptest.NewLogger(t), oomscore.Options{Clamp: true}).Prepare(t.Context(), c.Container)
+	info, err = oomscore.New(log.New(zaptest.NewLogger(t).Core()), oomscore.Options{Clamp: true}).Prepare(t.Context(), c.Container)
 	if err != nil {
 		t.Fatal(err)
 	}

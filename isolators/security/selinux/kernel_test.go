@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/security/selinux"
 )
@@ -49,7 +50,7 @@ func TestKernel(t *testing.T) {
 	if _, err := os.Stat("/sys/fs/selinux/context"); err != nil {
 		t.Skip("the kernel runs without SELinux")
 	}
-	i := selinux.New(zaptest.NewLogger(t), filepath.Join(t.TempDir(), "levels"), selinux.Options{})
+	i := selinux.New(log.New(zaptest.NewLogger(t).Core()), filepath.Join(t.TempDir(), "levels"), selinux.Options{})
 	tree := t.TempDir()
 	c := isolatortest.NewContainer(t, &containerizer.Spec{Mounts: []containerizer.Mount{
 		{Type: containerizer.MountBind, Source: tree, Destination: "/data", Relabel: "private"},

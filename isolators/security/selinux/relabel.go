@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strconv"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
 // Values of Mount.Relabel.
@@ -102,7 +102,7 @@ func (i *Isolator) relabelTree(ctx context.Context, root, label string) error {
 	err = relabelFile(ctx, fd, real, []byte(label))
 	if errors.Is(err, unix.ENOTSUP) {
 		// Network filesystems without labels are mounted with one for all files.
-		i.log.Warn("filesystem without labels is not relabelled", zap.String("path", real))
+		i.log.Warn("filesystem without labels is not relabelled", log.String("path", real))
 		return nil
 	}
 	return err

@@ -8,9 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 )
 
 var (
@@ -28,7 +27,7 @@ type Options struct {
 
 // Isolator is "linux/selinux".
 type Isolator struct {
-	log       *zap.Logger
+	log       *log.Logger
 	selinuxfs string
 	config    string
 	levels    levels
@@ -36,7 +35,7 @@ type Isolator struct {
 
 // New returns the isolator. It reserves levels in the directory dir, which is made
 // when first needed.
-func New(log *zap.Logger, dir string, o Options) *Isolator {
+func New(log *log.Logger, dir string, o Options) *Isolator {
 	if o.Selinuxfs == "" {
 		o.Selinuxfs = "/sys/fs/selinux"
 	}

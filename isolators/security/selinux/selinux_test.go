@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/isolators/isolatortest"
 	"github.com/berth-dev/berth/isolators/security/selinux"
 )
@@ -51,7 +52,7 @@ func (n *node) write(path, text string) {
 }
 
 func (n *node) isolator() *selinux.Isolator {
-	return selinux.New(zaptest.NewLogger(n.t), n.dir, selinux.Options{Selinuxfs: n.selinuxfs, Config: n.config})
+	return selinux.New(log.New(zaptest.NewLogger(n.t).Core()), n.dir, selinux.Options{Selinuxfs: n.selinuxfs, Config: n.config})
 }
 
 // reserved lists the levels that id holds.
