@@ -58,7 +58,8 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 	// Written while the process starts; nobody reads it before the state changes.
 	written := make(chan error, 1)
 	go func() {
-		written <- writeNew(filepath.Join(l.dir, launchFile), &launchRecord{Spec: spec, ImageConfig: img, Info: info})
+		_, err := writeNew(filepath.Join(l.dir, launchFile), &launchRecord{Spec: spec, ImageConfig: img, Info: info})
+		written <- err
 	}()
 	e.step(op, "launch.process")
 	launched, err := e.launcher.Launch(ctx, containerizer.LaunchRequest{

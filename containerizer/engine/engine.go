@@ -64,7 +64,9 @@ type Engine struct {
 	isReady bool
 	bootID  string // valid once isReady
 
-	journal journal
+	journal  journal
+	requests memo[made]
+	statuses memo[status]
 
 	mu     sync.Mutex
 	ops    map[containerizer.ContainerID]*operation // in progress, by container

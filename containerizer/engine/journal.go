@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/leanjson"
 )
 
 // The journal is how processes of berth hear of what others did, and how Wait
@@ -36,19 +37,20 @@ func journalNumber(at time.Time) int64 { return at.Unix() / int64(journalSpan/ti
 
 // add appends events with one write.
 func (j *journal) add(events ...containerizer.Event) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	var lines []byte
 	for _, ev := range events {
-		if err := enc.Encode(ev); err != nil {
+		b, err := leanjson.Marshal(ev)
+		if err != nil {
 			return fmt.Errorf("encode an event: %w", err)
 		}
+		lines = append(append(lines, b...), '\n')
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.open(journalNumber(time.Now())); err != nil {
 		return fmt.Errorf("open the journal: %w", outOfSpace(err))
 	}
-	if _, err := j.file.Write(b.Bytes()); err != nil {
+	if _, err := j.file.Write(lines); err != nil {
 		return fmt.Errorf("write the journal: %w", outOfSpace(err))
 	}
 	return nil

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/leanjson"
 )
 
 // held is a container whose lock is ours.
@@ -53,11 +53,15 @@ func (e *Engine) place(l *loaded, first entries) (_ *held, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = writeNew(filepath.Join(tmp, specFile), &l.req); err != nil {
+	raw, err := writeNew(filepath.Join(tmp, specFile), &l.req)
+	if err != nil {
 		return nil, err
 	}
+	if l.spec != nil {
+		e.requests.put(l.id, raw, made{l.req, *l.spec})
+	}
 	if l.st.State != containerizer.StatePreparing {
-		if err = writeNew(filepath.Join(tmp, statusFile), &l.st); err != nil {
+		if _, err = writeNew(filepath.Join(tmp, statusFile), &l.st); err != nil {
 			return nil, err
 		}
 	}
@@ -81,16 +85,16 @@ func moveIn(tmp, dir string, id containerizer.ContainerID) error {
 	return err
 }
 
-// writeNew writes a file that nobody can see yet.
-func writeNew(path string, v any) error {
-	b, err := json.Marshal(v)
+// writeNew writes a file that nobody can see yet, and returns its content.
+func writeNew(path string, v any) ([]byte, error) {
+	b, err := leanjson.Marshal(v)
 	if err != nil {
-		return fmt.Errorf("encode %q: %w", path, err)
+		return nil, fmt.Errorf("encode %q: %w", path, err)
 	}
 	if err := os.WriteFile(path, b, 0o600); err != nil {
-		return outOfSpace(err)
+		return nil, outOfSpace(err)
 	}
-	return nil
+	return b, nil
 }
 
 // hold takes the lock of container id. blocked is as for waitLock. The error is

@@ -17,6 +17,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/leanjson"
 )
 
 // recordVersion is the form of the files; a newer one is refused.
@@ -134,7 +135,7 @@ type loaded struct {
 
 // newRequest encodes a request for spec.
 func newRequest(id containerizer.ContainerID, spec *containerizer.Spec) (*request, error) {
-	b, err := json.Marshal(spec)
+	b, err := leanjson.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("encode the spec of container %q: %w: %w", id, err, containerizer.ErrInvalid)
 	}
@@ -148,6 +149,10 @@ func (e *Engine) load(id containerizer.ContainerID) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.spec != nil {
+		l.applyStatus()
+		return l, nil
+	}
 	return l, l.decode()
 }
 
@@ -158,7 +163,7 @@ func (e *Engine) read(id containerizer.ContainerID) (*loaded, error) {
 	if _, err := containerizer.ParseContainerID(string(id)); err != nil {
 		return nil, err
 	}
-	if err := readJSON(filepath.Join(l.dir, specFile), &l.req); err != nil {
+	if err := e.readRequest(l); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, e.missing(l)
 		}
@@ -167,7 +172,7 @@ func (e *Engine) read(id containerizer.ContainerID) (*loaded, error) {
 	if l.req.Version > recordVersion {
 		return nil, fmt.Errorf("container %q was recorded by a newer berth (form %d, known is %d): %w", id, l.req.Version, recordVersion, containerizer.ErrUnsupported)
 	}
-	err := readJSON(filepath.Join(l.dir, statusFile), &l.st)
+	err := e.readStatus(l)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		l.st = status{Version: recordVersion, State: containerizer.StatePreparing, Boot: l.req.Boot}
@@ -175,6 +180,33 @@ func (e *Engine) read(id containerizer.ContainerID) (*loaded, error) {
 		return nil, fmt.Errorf("container %q: %w", id, err)
 	}
 	return l, nil
+}
+
+// readRequest fills l.req, and l.spec if it is known.
+func (e *Engine) readRequest(l *loaded) error {
+	path := filepath.Join(l.dir, specFile)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if m, ok := e.requests.get(l.id, raw); ok {
+		l.req, l.spec = m.req, &m.spec
+		return nil
+	}
+	return decodeJSON(path, raw, &l.req)
+}
+
+func (e *Engine) readStatus(l *loaded) error {
+	path := filepath.Join(l.dir, statusFile)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if st, ok := e.statuses.get(l.id, raw); ok {
+		l.st = st
+		return nil
+	}
+	return decodeJSON(path, raw, &l.st)
 }
 
 // decode fills l.spec.
@@ -256,9 +288,15 @@ func (e *Engine) save(l *loaded) error {
 	if l.st.LogPath == "" && l.spec != nil {
 		l.st.LogPath = l.spec.Log.Path
 	}
-	if err := writeJSON(filepath.Join(l.dir, statusFile), &l.st); err != nil {
+	path := filepath.Join(l.dir, statusFile)
+	b, err := leanjson.Marshal(&l.st)
+	if err == nil {
+		err = writeAside(path, b)
+	}
+	if err != nil {
 		return fmt.Errorf("record the state of container %q: %w", l.id, err)
 	}
+	e.statuses.put(l.id, b, l.st)
 	return nil
 }
 
@@ -281,6 +319,10 @@ func readJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
+	return decodeJSON(path, b, v)
+}
+
+func decodeJSON(path string, b []byte, v any) error {
 	if err := json.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("decode %q: %w: %w", path, err, containerizer.ErrDataCorrupt)
 	}
@@ -288,7 +330,7 @@ func readJSON(path string, v any) error {
 }
 
 func writeJSON(path string, v any) error {
-	b, err := json.Marshal(v)
+	b, err := leanjson.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %q: %w", path, err)
 	}

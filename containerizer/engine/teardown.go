@@ -238,5 +238,10 @@ func (e *Engine) forget(op *operation, h *held, l *loaded) error {
 		}
 	}
 	e.step(op, "forget.state")
-	return e.remove(h)
+	if err := e.remove(h); err != nil {
+		return err
+	}
+	e.requests.drop(l.id)
+	e.statuses.drop(l.id)
+	return nil
 }

@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"bytes"
+	"sync"
+
+	"github.com/berth-dev/berth/containerizer"
+)
+
+// memo remembers what this engine wrote into a record of each container, so that a
+// record that still has those bytes need not be decoded: preparing a decoder for the
+// types of a spec takes a process that ends with its container longer than the
+// teardown. Whoever else writes the record changes the bytes.
+type memo[T any] struct {
+	mu sync.Mutex
+	m  map[containerizer.ContainerID]memoEntry[T]
+}
+
+type memoEntry[T any] struct {
+	raw   []byte
+	value T
+}
+
+// maxMemo bounds what is remembered of containers that others destroyed.
+const maxMemo = 4096
+
+// put remembers that raw is the encoded value. Nobody changes what value points to.
+func (m *memo[T]) put(id containerizer.ContainerID, raw []byte, value T) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.m == nil || len(m.m) >= maxMemo {
+		m.m = map[containerizer.ContainerID]memoEntry[T]{}
+	}
+	m.m[id] = memoEntry[T]{raw, value}
+}
+
+// get returns the value that was encoded as raw.
+func (m *memo[T]) get(id containerizer.ContainerID, raw []byte) (value T, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.m[id]
+	if !ok || !bytes.Equal(e.raw, raw) {
+		return value, false
+	}
+	return e.value, true
+}
+
+// drop forgets a container.
+func (m *memo[T]) drop(id containerizer.ContainerID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.m, id)
+}
+
+// made is a request with its spec.
+type made struct {
+	req  request
+	spec containerizer.Spec
+}
