@@ -41,7 +41,7 @@ build: ## static binaries in bin/, CNI plugins in bin/cni/ (GOARCH=arm64: in bin
 .PHONY: install
 install: build ## install binaries, plugins and man pages below DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/berth/cni $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(BIN)/berth $(BIN)/berth-monitor $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BIN)/berth $(BIN)/berth-images $(BIN)/berth-monitor $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BIN)/cni/* $(DESTDIR)$(PREFIX)/lib/berth/cni/
 	GOARCH=$(HOSTARCH) $(GO) run ./cmd/berth-docs man $(DESTDIR)$(PREFIX)/share/man/man1
 

@@ -2,18 +2,20 @@
 //go:debug updatemaxprocs=0
 
 // Command berth runs containers from images, without a daemon.
+//
+// It links what the life of a container needs and nothing else, since every page
+// that a start touches counts (decisions/0002). For the rest, such as fetching the
+// image of a run, it becomes berth-images, with the same arguments.
 package main
 
 import (
+	"fmt"
 	"os"
 	"runtime"
-
-	"go.uber.org/zap/zapcore"
+	"syscall"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
-	"github.com/berth-dev/berth/containerizer/log"
-	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
 
 // version and commit are set by the linker (Makefile).
@@ -23,34 +25,34 @@ var (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == wiring.UnpackChild {
-		os.Exit(apply.ChildMain(os.Args[2:]))
+	runtime.GOMAXPROCS(1) // it mostly waits; each further one has a heap cache and threads to begin with
+	if !cli.Quick(os.Args[1:]) {
+		os.Exit(elsewhere())
 	}
 	app := &cli.App{
-		In:  os.Stdin,
-		Out: os.Stdout,
-		Err: os.Stderr,
-		Open: func(s cli.Settings) (cli.Node, error) {
-			l, err := logger(s.LogLevel)
-			if err != nil {
-				return nil, err
-			}
-			return wiring.New(s.Config, s.ConfigPath, l), nil
-		},
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, Elsewhere: elsewhere,
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 	}
 	os.Exit(app.Main(os.Args[1:]))
 }
 
-// logger writes to standard error, for people.
-func logger(level string) (*log.Logger, error) {
-	l, err := zapcore.ParseLevel(level)
+func open(s cli.Settings) (cli.Node, error) {
+	log, err := wiring.Logger(s.LogLevel)
 	if err != nil {
 		return nil, err
 	}
-	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
-		TimeKey: "T", LevelKey: "L", NameKey: "N", MessageKey: "M",
-		EncodeTime: zapcore.ISO8601TimeEncoder, EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.StringDurationEncoder,
-	})
-	return log.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), l)), nil
+	return wiring.New(s.Config, s.ConfigPath, log, wiring.Parts{Fetcher: newNames}), nil
+}
+
+// elsewhere becomes berth-images. It returns, with the code to exit with, only when
+// that fails.
+func elsewhere() int {
+	path, err := wiring.Program("berth-images")
+	if err == nil {
+		if err = syscall.Exec(path, os.Args, os.Environ()); err != nil {
+			err = fmt.Errorf("execute %q: %w", path, err)
+		}
+	}
+	_, _ = fmt.Fprintf(os.Stderr, "berth: %s\n", err)
+	return cli.ExitError
 }

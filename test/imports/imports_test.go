@@ -157,6 +157,18 @@ func TestImportsPointDown(t *testing.T) {
 	}
 }
 
+// Every `berth run` and `berth exec` starts the command: what it links is initialized
+// each time.
+func TestCommandStaysQuick(t *testing.T) {
+	heavy := []string{"net/http", "crypto/tls", "crypto/x509", "compress/gzip", "archive/zip", "go.uber.org/zap"}
+	foreign := []string{"github.com/google/go-containerregistry/", "github.com/klauspost/compress/"}
+	for _, p := range list(t, "-deps", module+"cmd/berth") {
+		if slices.Contains(heavy, p.ImportPath) || slices.ContainsFunc(foreign, func(f string) bool { return strings.HasPrefix(p.ImportPath, f) }) {
+			t.Errorf("berth links %s, which belongs into berth-images", p.ImportPath)
+		}
+	}
+}
+
 // The monitor stays by every container: what it links is memory times containers.
 func TestMonitorStaysSmall(t *testing.T) {
 	heavy := []string{"encoding/json", "fmt", "log", "net", "os", "os/exec", "reflect", "regexp", "text/template"}

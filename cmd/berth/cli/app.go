@@ -39,6 +39,9 @@ type App struct {
 	Err io.Writer
 	// Open makes the node. It is called at most once.
 	Open func(Settings) (Node, error)
+	// Elsewhere does the whole command in another program, where this one misses
+	// something (ErrElsewhere), and returns the code to exit with. It may be nil.
+	Elsewhere func() int
 	// Version is shown by `berth version`.
 	Version Version
 

@@ -12,7 +12,7 @@ import (
 
 // Exit codes, Docker's: those of the container's process pass through.
 const (
-	exitError         = 125 // berth itself
+	ExitError         = 125 // berth itself
 	exitNotExecutable = 126
 	exitNotFound      = 127
 	exitSignal        = 128 // plus the signal's number
@@ -38,7 +38,7 @@ func exitCode(err error) int {
 	case errors.Is(err, context.Canceled): // by a signal
 		return exitSignal + 2
 	}
-	return exitError
+	return ExitError
 }
 
 // message is the sentence for an error: one line for each of several, without

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -24,6 +23,9 @@ func (a *App) Main(args []string) int {
 	err := a.Run(ctx, args)
 	if closeErr := a.close(); err == nil {
 		err = closeErr
+	}
+	if a.Elsewhere != nil && errors.Is(err, ErrElsewhere) {
+		return a.Elsewhere()
 	}
 	var status exitStatus
 	switch {
@@ -106,16 +108,10 @@ func (a *App) root() *cobra.Command {
 
 // commandName finds the first word that is not a global flag or its value.
 func commandName(args []string) string {
-	set := pflag.NewFlagSet("berth", pflag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	set.SetInterspersed(false)
-	(&globals{}).register(set)
-	set.BoolP("version", "v", false, "")
-	set.BoolP("help", "h", false, "")
-	if err := set.Parse(args); err != nil || set.NArg() == 0 {
-		return ""
+	if words := commandWords(args); len(words) > 0 {
+		return words[0]
 	}
-	return set.Arg(0)
+	return ""
 }
 
 // unknownCommand is reached with arguments when none of the commands is meant.

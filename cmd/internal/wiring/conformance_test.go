@@ -31,10 +31,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// parts fetch nothing: the containers of the suite have directories.
+func parts() wiring.Parts {
+	return wiring.Parts{Fetcher: func(config.Config) containerizer.Fetcher { return nil }}
+}
+
 // reap does as `berth --root ROOT --state STATE … system reap ID` does.
 func reap(args []string) error {
 	cfg := config.Config{Root: args[1], State: args[3], Monitor: filepath.Join(args[1], "berth-monitor")}
-	n := wiring.New(cfg, "/nonexistent", log.Nop())
+	n := wiring.New(cfg, "/nonexistent", log.Nop(), parts())
 	e, err := n.Engine(context.Background())
 	if err != nil {
 		return err
@@ -63,7 +68,7 @@ func TestConformance(t *testing.T) {
 	enginetest.Run(t, enginetest.Config{
 		New: func(t *testing.T) containerizer.Engine {
 			t.Helper()
-			n := wiring.New(cfg, "/nonexistent", log.Nop())
+			n := wiring.New(cfg, "/nonexistent", log.Nop(), parts())
 			e, err := n.Engine(t.Context())
 			if err != nil {
 				t.Fatal(err)

@@ -24,15 +24,29 @@ type Node struct {
 	cfg        config.Config
 	configPath string
 	log        *log.Logger
+	parts      Parts
 	filters    *seccomp.Cache
 	engine     *engine.Engine
 	images     *provisioner.Provisioner
 }
 
+// Parts are what a program has or has not, because linking it costs every start
+// (decisions/0002 of cmd/berth).
+type Parts struct {
+	// Fetcher makes what brings images.
+	Fetcher func(config.Config) containerizer.Fetcher
+	// Unpack is the command that unpacks a layer; none in a program that fetches
+	// nothing.
+	Unpack []string
+	// Command is the path of the berth that does what goes on in the background; ""
+	// is this program.
+	Command string
+}
+
 // New returns the node that cfg describes. Root and State are set. configPath is
 // the file that cfg came from, for processes that are started later.
-func New(cfg config.Config, configPath string, log *log.Logger) *Node {
-	return &Node{cfg: cfg, configPath: configPath, log: log, filters: seccomp.NewCache(filepath.Join(cfg.Root, "cache", "seccomp"))}
+func New(cfg config.Config, configPath string, log *log.Logger, parts Parts) *Node {
+	return &Node{cfg: cfg, configPath: configPath, log: log, parts: parts, filters: seccomp.NewCache(filepath.Join(cfg.Root, "cache", "seccomp"))}
 }
 
 // Engine returns the embedded engine.
@@ -61,13 +75,15 @@ func (n *Node) Engine(context.Context) (containerizer.Engine, error) {
 // launcher makes the native launcher. Its monitors end with `berth system reap`,
 // over the same folders.
 func (n *Node) launcher() (*launcher.Launcher, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find the path of berth: %w", err)
-	}
-	monitor, err := n.monitorPath(self)
+	self, err := n.command()
 	if err != nil {
 		return nil, err
+	}
+	monitor := n.cfg.Monitor
+	if monitor == "" {
+		if monitor, err = Program("berth-monitor"); err != nil {
+			return nil, err
+		}
 	}
 	return launcher.New(launcher.Options{
 		Monitor: monitor,
@@ -79,6 +95,18 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 	})
 }
 
+// command is the path of the berth for the background.
+func (n *Node) command() (string, error) {
+	if n.parts.Command != "" {
+		return n.parts.Command, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the path of berth: %w", err)
+	}
+	return self, nil
+}
+
 // selfCommand runs berth over the same folders, with the same configuration.
 func (n *Node) selfCommand(self string) []string {
 	command := []string{self, "--root", n.cfg.Root, "--state", n.cfg.State}
@@ -86,26 +114,6 @@ func (n *Node) selfCommand(self string) []string {
 		command = append(command, "--config", n.configPath)
 	}
 	return command
-}
-
-// monitorPath finds berth-monitor: as configured, beside berth, or where
-// distributions put helper programs.
-func (n *Node) monitorPath(self string) (string, error) {
-	if n.cfg.Monitor != "" {
-		return n.cfg.Monitor, nil
-	}
-	candidates := []string{
-		filepath.Join(filepath.Dir(self), "berth-monitor"),
-		filepath.Join(filepath.Dir(filepath.Dir(self)), "libexec", "berth", "berth-monitor"),
-		"/usr/libexec/berth/berth-monitor",
-		"/usr/lib/berth/berth-monitor",
-	}
-	for _, path := range candidates {
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("berth-monitor is not installed: looked for %q: %w", candidates, containerizer.ErrFailedPrecondition)
 }
 
 // Program returns what a launch would do. It goes through a launch in a state
@@ -185,9 +193,9 @@ func (n *Node) Close() error {
 
 // startSweeper starts `berth system sweep` in a session of its own.
 func (n *Node) startSweeper() error {
-	self, err := os.Executable()
+	self, err := n.command()
 	if err != nil {
-		return fmt.Errorf("find the path of berth: %w", err)
+		return err
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
