@@ -31,7 +31,7 @@ func (m *memo[T]) put(id containerizer.ContainerID, raw []byte, value T) {
 	if m.m == nil || len(m.m) >= maxMemo {
 		m.m = map[containerizer.ContainerID]memoEntry[T]{}
 	}
-	m.m[id] = memoEntry[T]{raw, value}
+	m.m[id] = memoEntry[T]{bytes.Clone(raw), value} // raw may have much more room than it needs
 }
 
 // get returns the value that was encoded as raw.

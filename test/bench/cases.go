@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,14 +14,17 @@ import (
 // containerName is unique within a run of the benchmark.
 func containerName(what string, i int) string { return fmt.Sprintf("bench-%s-%d", what, i) }
 
-// interleave runs each command in turn, rounds times, with gap before each one, and
-// returns a sample per command. The first round warms up and does not count.
-func interleave(ctx context.Context, names []string, command func(name string, round int) []string, rounds int, gap time.Duration) (map[string]*sample, error) {
+// once measures one contender once.
+type once func(name string, round int) (wall, cpu time.Duration, err error)
+
+// interleave lets each contender run in turn, rounds times, with gap before each one,
+// and returns a sample of each. The first round warms up and does not count.
+func interleave(ctx context.Context, names []string, do once, rounds int, gap time.Duration) (map[string]*sample, error) {
 	samples := map[string]*sample{}
 	for round := range rounds + 1 {
 		for _, name := range names {
 			wait(ctx, gap)
-			wall, cpu, err := measure(ctx, command(name, round))
+			wall, cpu, err := do(name, round)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -32,19 +38,33 @@ func interleave(ctx context.Context, names []string, command func(name string, r
 	return samples, nil
 }
 
+// inProcess is berth's engine in a process that stays, beside the commands.
+const inProcess = "berth, in process"
+
 // launch measures launch-to-exit of every contender.
-func (b *bench) launch(ctx context.Context, regime string, rounds int, gap time.Duration) (map[string]*sample, error) {
+func (b *bench) launch(ctx context.Context, regime string, rounds int, gap time.Duration) (_ map[string]*sample, err error) {
 	names := []string{bare}
 	byName := map[string]contender{}
+	var e *engine
+	if slices.Contains(b.peers, "berth") {
+		if e, err = startEngine(ctx, b.bin, filepath.Join(b.dir, "engine"), filepath.Join(b.state, "engine"), b.rootfs); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, e.stop()) }()
+		names = append(names, inProcess)
+	}
 	for _, c := range b.contenders {
 		names = append(names, c.Name())
 		byName[c.Name()] = c
 	}
-	return interleave(ctx, names, func(name string, round int) []string {
-		if name == bare {
-			return []string{b.payload, "true"}
+	return interleave(ctx, names, func(name string, round int) (wall, cpu time.Duration, err error) {
+		switch name {
+		case bare:
+			return measure(ctx, []string{b.payload, "true"})
+		case inProcess:
+			return e.launch(containerName(regime, round))
 		}
-		return byName[name].Run(containerName(regime, round))
+		return measure(ctx, byName[name].Run(containerName(regime, round)))
 	}, rounds, gap)
 }
 
@@ -65,7 +85,9 @@ func (b *bench) exec(ctx context.Context, rounds int, gap time.Duration) (sample
 		names = append(names, c.Name())
 		byName[c.Name()] = c
 	}
-	return interleave(ctx, names, func(name string, _ int) []string { return byName[name].Exec(id) }, rounds, gap)
+	return interleave(ctx, names, func(name string, _ int) (wall, cpu time.Duration, err error) {
+		return measure(ctx, byName[name].Exec(id))
+	}, rounds, gap)
 }
 
 // throughput runs containers with a number of workers for a while, in turns, and

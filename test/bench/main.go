@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +31,7 @@ type bench struct {
 	options
 	dir, state string // on disk, and in memory
 	payload    string
+	rootfs     string // a directory with busybox
 	contenders []contender
 	monitors   map[string]monitored // by command name of the monitor
 	versions   []string
@@ -86,17 +88,29 @@ func run(o options) (err error) {
 	if b.dir, err = os.MkdirTemp("/var/tmp", "berth-bench-"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	defer func() { err = errors.Join(err, remove(b.dir)) }()
 	if b.state, err = os.MkdirTemp(memory(), "berth-bench-"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.state)) }()
+	defer func() { err = errors.Join(err, remove(b.state)) }()
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
 	err = b.report(ctx, os.Stdout)
 	if b.close != nil {
 		err = errors.Join(err, b.close(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+// remove removes a directory in which something may still be tidied up in the
+// background, for some seconds at most.
+func remove(dir string) (err error) {
+	for range 50 {
+		if err = os.RemoveAll(dir); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	return err
 }
@@ -111,7 +125,8 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rootfs := filepath.Join(b.dir, "rootfs")
+	b.rootfs = filepath.Join(b.dir, "rootfs")
+	rootfs := b.rootfs
 	if err := os.Mkdir(rootfs, 0o755); err != nil {
 		return err
 	}

@@ -13,8 +13,11 @@ import (
 
 // Marshal returns v as json.Marshal does, but for a json.RawMessage, which is taken
 // as it is: it has to be compact and valid.
+//
+// Memory that is not touched costs nothing: there is room from the start for what a
+// launch records, which would be copied several times otherwise.
 func Marshal(v any) ([]byte, error) {
-	return appendValue(make([]byte, 0, 1024), reflect.ValueOf(v))
+	return appendValue(make([]byte, 0, 16<<10), reflect.ValueOf(v))
 }
 
 // rest leaves a value to encoding/json.

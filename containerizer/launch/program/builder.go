@@ -25,6 +25,10 @@ type Builder struct {
 	cut    bool // a text has a NUL before its end
 }
 
+// usualOps is room for the calls of a launch. What is not used is not touched, and a
+// list that grows is copied, to pages that cost more than what is written there.
+const usualOps = 384
+
 // Progress is slot 0, the child's end of the progress socket.
 const Progress Slot = 0
 
@@ -131,6 +135,9 @@ func (b *Builder) Call(nr int, args ...any) *Op {
 		default:
 			panic("program: an argument is an int, uint64, Slot or Data")
 		}
+	}
+	if b.ops == nil {
+		b.ops = make([]Op, 0, usualOps)
 	}
 	b.ops = append(b.ops, o)
 	return &b.ops[len(b.ops)-1]

@@ -3,6 +3,7 @@ package seccomp
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"runtime"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -19,7 +20,7 @@ type key [sha256.Size]byte
 // presence, so that two profiles with the same key mean the same. It is an order
 // of magnitude cheaper than marshalling p.
 func profileKey(p *specs.LinuxSeccomp) key {
-	h := hasher{buf: make([]byte, 0, 16<<10)}
+	h := hasher{sum: sha256.New(), buf: make([]byte, 0, 1<<10)}
 	h.number(compilerVersion)
 	h.text(runtime.GOARCH)
 	h.text(string(p.DefaultAction))
@@ -53,15 +54,29 @@ func profileKey(p *specs.LinuxSeccomp) key {
 			h.text(string(a.Op))
 		}
 	}
-	return sha256.Sum256(h.buf)
+	h.flush()
+	var k key
+	h.sum.Sum(k[:0])
+	return k
 }
 
 // hasher collects what is hashed; every item can be told from the next one.
-type hasher struct{ buf []byte }
+type hasher struct {
+	sum hash.Hash
+	buf []byte
+}
+
+func (h *hasher) flush() {
+	_, _ = h.sum.Write(h.buf) // never fails
+	h.buf = h.buf[:0]
+}
 
 func (h *hasher) number(n uint64) { h.buf = binary.AppendUvarint(h.buf, n) }
 
 func (h *hasher) text(s string) {
+	if len(h.buf) > cap(h.buf)/2 {
+		h.flush()
+	}
 	h.number(uint64(len(s)))
 	h.buf = append(h.buf, s...)
 }
