@@ -215,9 +215,9 @@ func TestBroken(t *testing.T) {
 	}{
 		"not a tar":      {[]byte(strings.Repeat("no tar at all ", 100)), containerizer.ErrDataCorrupt, "tar archive"},
 		"truncated tar":  {plain[:2000], containerizer.ErrDataCorrupt, "unexpected EOF"},
-		"truncated gzip": {zipped[:len(zipped)-10], containerizer.ErrDataCorrupt, "gzip"},
-		"bad checksum":   {append(append([]byte{}, zipped[:len(zipped)-8]...), 1, 2, 3, 4, 5, 6, 7, 8), containerizer.ErrDataCorrupt, "gzip"},
-		"gzip garbage":   {append(append([]byte{}, zipped...), "garbage"...), containerizer.ErrDataCorrupt, "gzip"},
+		"truncated gzip": {zipped[:len(zipped)-10], containerizer.ErrDataCorrupt, "before it is complete"},
+		"bad checksum":   {append(append([]byte{}, zipped[:len(zipped)-8]...), 1, 2, 3, 4, 5, 6, 7, 8), containerizer.ErrDataCorrupt, "the checksum is"},
+		"gzip garbage":   {append(append([]byte{}, zipped...), "garbage"...), containerizer.ErrDataCorrupt, "neither zeros nor another member"},
 		"truncated zstd": {zstded(t, plain)[:30], containerizer.ErrDataCorrupt, "zstd"},
 		"xz":             {append([]byte{0xfd}, "7zXZ and so on"...), containerizer.ErrUnsupported, "xz"},
 		"gzip bomb":      {gzipped(t, bytes.Repeat([]byte{0}, 120<<20)), containerizer.ErrResourceExhausted, "inflates more than"},
