@@ -35,6 +35,14 @@ type ImageOrigin interface {
 	Close() error
 }
 
+// RangeOpener is implemented by origins that can begin in the middle of a blob,
+// for a download that is carried on later.
+type RangeOpener interface {
+	// OpenAt is Open from byte offset on. Errors besides Open's: ErrUnsupported when
+	// no source can begin there; Open still can at the start.
+	OpenAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error)
+}
+
 // ArchivedImage is one image in an archive.
 type ArchivedImage struct {
 	// Reference is a canonical name to connect to.

@@ -29,6 +29,7 @@ type blob struct {
 	cancel  context.CancelFunc
 	stalled *atomic.Bool
 	timer   *time.Timer
+	from    int64 // where the caller began
 	off     int64
 	failed  int // times in a row without a byte
 }
@@ -72,7 +73,11 @@ func (b *blob) check(resp *http.Response) error {
 			return nil
 		}
 		if b.off > maxSkip {
-			return fmt.Errorf("%s: the connection broke after %d bytes and the registry cannot carry on there: %w", b.what, b.off, containerizer.ErrUnavailable)
+			class := containerizer.ErrUnavailable
+			if b.off == b.from {
+				class = containerizer.ErrUnsupported
+			}
+			return fmt.Errorf("%s: %d bytes are there and the registry cannot carry on behind them: %w", b.what, b.off, class)
 		}
 		if _, err := io.CopyN(io.Discard, resp.Body, b.off); err != nil {
 			return temporary(b.what, err)

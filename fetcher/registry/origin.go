@@ -26,7 +26,10 @@ const accept = v1.MediaTypeImageIndex + ", " + v1.MediaTypeImageManifest +
 	", application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json" +
 	", application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.1"
 
-var _ containerizer.ImageOrigin = (*Origin)(nil)
+var (
+	_ containerizer.ImageOrigin = (*Origin)(nil)
+	_ containerizer.RangeOpener = (*Origin)(nil)
+)
 
 // Origin is an image in a registry.
 type Origin struct {
@@ -111,7 +114,18 @@ func (o *Origin) Open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, erro
 		}
 		return io.NopCloser(strings.NewReader(string(raw))), nil
 	}
-	b := &blob{origin: o, ctx: ctx, d: d, what: fmt.Sprintf("fetch blob %s of %q", d.Digest, o.ref)}
+	return o.OpenAt(ctx, d, 0)
+}
+
+// OpenAt returns a blob from byte offset on.
+func (o *Origin) OpenAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
+	b := &blob{origin: o, ctx: ctx, d: d, from: offset, off: offset, what: fmt.Sprintf("fetch blob %s of %q", d.Digest, o.ref)}
+	if offset < 0 || d.Size > 0 && offset > d.Size {
+		return nil, fmt.Errorf("%s: it has no byte %d: %w", b.what, offset, containerizer.ErrInvalid)
+	}
+	if d.Size > 0 && offset == d.Size {
+		return io.NopCloser(strings.NewReader("")), nil
+	}
 	if err := o.client.retry(ctx, b.connect); err != nil {
 		return nil, err
 	}

@@ -273,6 +273,37 @@ func TestBrokenConnections(t *testing.T) {
 	})
 }
 
+func TestOpenAt(t *testing.T) {
+	const size, skipped = 6 << 20, 4 << 20
+	d := newDouble(t)
+	ref, layer, content := d.push(t, size)
+	o := connect(t, client(registry.Options{}), ref)
+	from := func(offset int64) ([]byte, error) {
+		r, err := o.OpenAt(t.Context(), layer, offset)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = r.Close() }()
+		return io.ReadAll(r)
+	}
+	for _, ranges := range []bool{true, false} {
+		d.with(cutAfter(size, ranges))
+		for _, offset := range []int64{0, 1, skipped, size} {
+			if got, err := from(offset); err != nil || !bytes.Equal(got, content[offset:]) {
+				t.Errorf("ranges %v, from %d on: %d bytes, %v", ranges, offset, len(got), err)
+			}
+		}
+	}
+	if _, err := from(skipped + 1); !errors.Is(err, containerizer.ErrUnsupported) {
+		t.Errorf("ranges ignored far from the start: %v", err)
+	}
+	for _, offset := range []int64{-1, size + 1} {
+		if _, err := from(offset); !errors.Is(err, containerizer.ErrInvalid) {
+			t.Errorf("from %d on: %v", offset, err)
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
 	for status, want := range map[int]error{
 		http.StatusNotFound:            containerizer.ErrNotFound,
