@@ -15,11 +15,20 @@ type Fetcher interface {
 	// to look at again whenever it is used. It does no I/O. Errors: ErrInvalid,
 	// ErrUnsupported.
 	Name(reference string) (name string, local bool, err error)
-	// Connect prepares to fetch one image by its canonical name.
-	Connect(ctx context.Context, name string) (ImageOrigin, error)
+	// Connect prepares to fetch one image by its canonical name. auth may be nil.
+	Connect(ctx context.Context, name string, auth *RegistryAuth) (ImageOrigin, error)
 	// Contents lists the images in an archive file of any known form, compressed or
 	// not.
 	Contents(ctx context.Context, path string) ([]ArchivedImage, error)
+}
+
+// Searcher is implemented by fetchers that may look for an image in several
+// registries.
+type Searcher interface {
+	// Search returns the canonical names that a reference may mean, in the order in
+	// which they are tried; Name returns the first of them. It does no I/O. Errors are
+	// Name's.
+	Search(reference string) (names []string, local bool, err error)
 }
 
 // ImageOrigin is where the content of one image comes from. Resolve and Open are
@@ -41,6 +50,14 @@ type RangeOpener interface {
 	// OpenAt is Open from byte offset on. Errors besides Open's: ErrUnsupported when
 	// no source can begin there; Open still can at the start.
 	OpenAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error)
+}
+
+// Doubter is implemented by origins that have several sources for the same
+// content, such as mirrors.
+type Doubter interface {
+	// Doubt says that what Open returned for d was something else. The sources that
+	// it came from are not asked again; false is that there is no other one.
+	Doubt(d v1.Descriptor) bool
 }
 
 // ArchivedImage is one image in an archive.

@@ -2,6 +2,7 @@ package containerizer
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -39,6 +40,29 @@ type Progress struct {
 	Done  int64         // bytes
 	Total int64         // bytes
 }
+
+// RegistryAuth are credentials for one pull, in the forms of CRI's AuthConfig and
+// Docker's config.json. RegistryToken comes before Username and Password, these
+// before IdentityToken, and that before Auth. All empty is "without credentials".
+// They live in memory only: every way to print or to encode them hides them.
+type RegistryAuth struct {
+	Username string
+	Password string
+	// Auth is base64 of "user:password".
+	Auth string
+	// IdentityToken is exchanged for tokens, RegistryToken is one and sent as it is.
+	IdentityToken string
+	RegistryToken string
+	// ServerAddress is the host, or its URL, that they are for; "" is the registry
+	// that the image's name says. No other host gets them, no mirror either.
+	ServerAddress string
+}
+
+// Format prints that there are credentials.
+func (RegistryAuth) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[registry credentials]") }
+
+// MarshalJSON encodes nothing of them.
+func (RegistryAuth) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 
 // PullOptions go with a pull. Progress, when set, is called from one goroutine
 // at a time and must return quickly.

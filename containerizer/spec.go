@@ -85,6 +85,9 @@ type ImageSource struct {
 	// Platform is "os/arch[/variant]"; "" is the node's.
 	Platform string     `json:"platform,omitempty"`
 	Pull     PullPolicy `json:"pull,omitempty"`
+	// Auth is for fetching it, and is never written down; nil is what the node's
+	// configuration files say.
+	Auth *RegistryAuth `json:"-"`
 	// ReadOnly gives the image's content without a writable layer.
 	ReadOnly bool `json:"readOnly,omitempty"`
 	// Durable keeps the writable layer when the node goes down, at the price of its

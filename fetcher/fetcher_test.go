@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/fetcher"
+	"github.com/berth-dev/berth/fetcher/policy"
 )
 
 func TestName(t *testing.T) {
@@ -31,16 +32,26 @@ func TestName(t *testing.T) {
 func TestConnect(t *testing.T) {
 	f := fetcher.New(fetcher.Options{})
 	for name, want := range map[string]error{
-		"oci:/nonexistent":                 containerizer.ErrNotFound,
-		"oci-archive:/nonexistent":         containerizer.ErrNotFound,
-		"docker-archive:/nonexistent":      containerizer.ErrNotFound,
-		"oci-archive:/proc/self/cwd":       containerizer.ErrInvalid, // a directory
-		"127.0.0.1:1/nothing/listens:here": containerizer.ErrUnavailable,
-		"not a name":                       containerizer.ErrInvalid,
+		"oci:/nonexistent":            containerizer.ErrNotFound,
+		"oci-archive:/nonexistent":    containerizer.ErrNotFound,
+		"docker-archive:/nonexistent": containerizer.ErrNotFound,
+		"oci-archive:/proc/self/cwd":  containerizer.ErrInvalid, // a directory
+		"not a name":                  containerizer.ErrInvalid,
 	} {
-		if _, err := f.Connect(t.Context(), name); !errors.Is(err, want) {
+		if _, err := f.Connect(t.Context(), name, nil); !errors.Is(err, want) {
 			t.Errorf("Connect(%q): %v, want class %q", name, err, want)
 		}
+	}
+	blocked := fetcher.New(fetcher.Options{Policy: policy.Policy{Block: []string{"127.0.0.1:1"}}})
+	if _, err := blocked.Connect(t.Context(), "127.0.0.1:1/a:b", nil); !errors.Is(err, containerizer.ErrPermission) {
+		t.Errorf("blocked: %v", err)
+	}
+	o, err := f.Connect(t.Context(), "127.0.0.1:1/nothing/listens:here", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := o.Resolve(t.Context()); !errors.Is(err, containerizer.ErrUnavailable) {
+		t.Errorf("nobody there: %v", err)
 	}
 	if _, err := f.Contents(t.Context(), "/nonexistent"); !errors.Is(err, containerizer.ErrNotFound) {
 		t.Errorf("Contents: %v", err)

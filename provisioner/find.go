@@ -30,14 +30,14 @@ func (p *Provisioner) find(ctx context.Context, source containerizer.ImageSource
 	default:
 		return nil, fmt.Errorf("pull policy %q is none of \"missing\" (\"\"), \"always\" and \"never\": %w", source.Pull, containerizer.ErrInvalid)
 	}
-	name, local, err := p.fetcher.Name(source.Reference)
+	names, local, err := p.search(source.Reference)
 	if err != nil && !imageID(source.Reference) {
 		return nil, err
 	}
 	if err == nil && (source.Pull == containerizer.PullAlways || local && source.Pull != containerizer.PullNever) {
-		return p.fetchAndHold(ctx, source, name)
+		return p.fetchAndHold(ctx, source, names)
 	}
-	f, lerr := p.hold(ctx, source, name)
+	f, lerr := p.hold(ctx, source, p.known(names))
 	if lerr == nil || !errors.Is(lerr, containerizer.ErrNotFound) && !errors.Is(lerr, containerizer.ErrDataCorrupt) {
 		return f, lerr
 	}
@@ -47,15 +47,56 @@ func (p *Provisioner) find(ctx context.Context, source containerizer.ImageSource
 	case source.Pull == containerizer.PullNever:
 		return nil, fmt.Errorf("image %q is not in the store, and must not be pulled: %w", source.Reference, lerr)
 	}
-	return p.fetchAndHold(ctx, source, name)
+	return p.fetchAndHold(ctx, source, names)
+}
+
+// search returns the names that a reference may mean.
+func (p *Provisioner) search(reference string) (names []string, local bool, err error) {
+	if s, ok := p.fetcher.(containerizer.Searcher); ok {
+		return s.Search(reference)
+	}
+	name, local, err := p.fetcher.Name(reference)
+	return []string{name}, local, err
+}
+
+// known returns the first name that the store has, or else the first one.
+func (p *Provisioner) known(names []string) string {
+	for _, name := range names {
+		if _, err := p.store.Ref(name); err == nil {
+			return name
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
+}
+
+// pullAny pulls the first of names that exists. It goes on to the next one only
+// where a registry says that there is none, or that we may not have it, and not
+// where it says nothing: another one must not be able to step in then.
+func (p *Provisioner) pullAny(ctx context.Context, source containerizer.ImageSource, names []string, progress *progress) (*store.Image, string, error) {
+	var all []error
+	for _, name := range names {
+		i, err := p.pull(ctx, source, name, nil, progress)
+		if err == nil {
+			return i, name, nil
+		}
+		all = append(all, err)
+		if !errors.Is(err, containerizer.ErrNotFound) && !errors.Is(err, containerizer.ErrPermission) {
+			break
+		}
+	}
+	return nil, "", errors.Join(all...)
 }
 
 // fetchAndHold pulls the image and takes hold of it. A prune may come between the
 // two; then it is pulled again.
-func (p *Provisioner) fetchAndHold(ctx context.Context, source containerizer.ImageSource, name string) (f *found, err error) {
+func (p *Provisioner) fetchAndHold(ctx context.Context, source containerizer.ImageSource, names []string) (f *found, err error) {
 	const attempts = 10
 	for range attempts {
-		if _, err := p.pull(ctx, source, name, nil, nil); err != nil {
+		var name string
+		if _, name, err = p.pullAny(ctx, source, names, nil); err != nil {
 			return nil, err
 		}
 		if f, err = p.hold(ctx, source, name); !errors.Is(err, containerizer.ErrNotFound) {

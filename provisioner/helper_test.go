@@ -54,7 +54,7 @@ func (f *fakeFetcher) Contents(context.Context, string) ([]containerizer.Archive
 	return nil, containerizer.ErrUnsupported
 }
 
-func (f *fakeFetcher) Connect(_ context.Context, name string) (containerizer.ImageOrigin, error) {
+func (f *fakeFetcher) Connect(_ context.Context, name string, _ *containerizer.RegistryAuth) (containerizer.ImageOrigin, error) {
 	return &fakeOrigin{f, name}, nil
 }
 

@@ -19,13 +19,13 @@ import (
 // Pull makes an image available.
 func (p *Provisioner) Pull(ctx context.Context, source containerizer.ImageSource, o containerizer.PullOptions) (*containerizer.Image, error) {
 	progress := newProgress(o.Progress)
-	name, local, err := p.fetcher.Name(source.Reference)
+	names, local, err := p.search(source.Reference)
 	if err != nil {
 		return nil, err
 	}
 	var i *store.Image
 	if source.Pull == containerizer.PullNever || source.Pull == containerizer.PullMissing && !local {
-		f, err := p.hold(ctx, source, name)
+		f, err := p.hold(ctx, source, p.known(names))
 		switch {
 		case err == nil:
 			f.release()
@@ -36,7 +36,7 @@ func (p *Provisioner) Pull(ctx context.Context, source containerizer.ImageSource
 		}
 	}
 	if i == nil {
-		if i, err = p.pull(ctx, source, name, nil, progress); err != nil {
+		if i, _, err = p.pullAny(ctx, source, names, progress); err != nil {
 			return nil, err
 		}
 	}
@@ -146,8 +146,9 @@ func (p *Provisioner) Inspect(_ context.Context, nameOrDigest string) (*containe
 
 // local finds an image of the store by name or digest. name is "" for a digest.
 func (p *Provisioner) local(nameOrDigest string) (i *store.Image, name string, err error) {
-	name, _, err = p.fetcher.Name(nameOrDigest)
+	names, _, err := p.search(nameOrDigest)
 	if err == nil {
+		name = p.known(names)
 		if i, err = p.lookup(name, manifest.Host(), ""); err == nil {
 			return i, name, nil
 		}

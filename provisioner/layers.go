@@ -58,7 +58,12 @@ func (p *Provisioner) layer(ctx context.Context, lease *store.Lease, origin cont
 		progress.done(l.Blob, "exists")
 		return nil
 	case err == nil:
-		return p.blobOnly(ctx, lease, origin, l, progress)
+		for {
+			err := p.blobOnly(ctx, lease, origin, l, progress)
+			if !doubted(origin, l.Blob, err) {
+				return err
+			}
+		}
 	case !errors.Is(err, containerizer.ErrNotFound):
 		p.log.Warn("layer replaced", log.String("digest", string(l.DiffID)), log.Error(err))
 	}
@@ -72,7 +77,20 @@ func (p *Provisioner) layer(ctx context.Context, lease *store.Lease, origin cont
 		}
 		p.log.Warn("kept blob is broken and fetched again", log.String("digest", string(l.Blob.Digest)), log.Error(err))
 	}
-	return p.fetchLayer(ctx, lease, origin, l, progress)
+	for {
+		err := p.fetchLayer(ctx, lease, origin, l, progress)
+		if !doubted(origin, l.Blob, err) {
+			return err
+		}
+		p.log.Warn("layer is fetched from another source", log.String("digest", string(l.Blob.Digest)), log.Error(err))
+	}
+}
+
+// doubted says whether err is a source's that sent something else than d, and
+// there is another source.
+func doubted(origin containerizer.ImageOrigin, d v1.Descriptor, err error) bool {
+	doubter, ok := origin.(containerizer.Doubter)
+	return ok && errors.Is(err, containerizer.ErrDataCorrupt) && doubter.Doubt(d)
 }
 
 // kept opens a blob of the store.

@@ -185,6 +185,7 @@ func (p *Provisioner) again(u *store.Use, n int, source containerizer.ImageSourc
 	// How the image was to be fetched makes no difference any more.
 	had, want := u.Source, source
 	had.Pull, want.Pull = "", ""
+	had.Auth, want.Auth = nil, nil
 	if had != want {
 		return nil, fmt.Errorf("container %q has image %q already: %w", u.ID, u.Source.Reference, containerizer.ErrAlreadyExists)
 	}

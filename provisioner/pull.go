@@ -46,7 +46,7 @@ func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource
 	if names == nil {
 		names = []string{name}
 	}
-	origin, err := p.fetcher.Connect(ctx, name)
+	origin, err := p.fetcher.Connect(ctx, name, source.Auth)
 	if err != nil {
 		return nil, err
 	}

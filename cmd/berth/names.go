@@ -6,29 +6,37 @@ import (
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/berth-dev/berth/fetcher/reference"
+	"github.com/berth-dev/berth/fetcher/policy"
 )
 
 // names knows the names of images, and fetches none.
-type names struct{}
+type names struct{ policy policy.Policy }
 
-func newNames(config.Config) containerizer.Fetcher { return names{} }
+var _ containerizer.Searcher = (*names)(nil)
+
+func newNames(cfg config.Config) containerizer.Fetcher {
+	p, _ := cfg.Policy() // a mistake in it was found when the file was read
+	return &names{p}
+}
 
 // Name returns the canonical name of a user's reference.
-func (names) Name(ref string) (name string, local bool, err error) {
-	r, err := reference.Parse(ref)
+func (n *names) Name(ref string) (name string, local bool, err error) {
+	all, local, err := n.Search(ref)
 	if err != nil {
 		return "", false, err
 	}
-	return r.String(), r.IsPath(), nil
+	return all[0], local, nil
 }
 
+// Search returns all names that a user's reference may mean.
+func (n *names) Search(ref string) (all []string, local bool, err error) { return n.policy.Search(ref) }
+
 // Connect leaves it to berth-images.
-func (names) Connect(context.Context, string) (containerizer.ImageOrigin, error) {
+func (*names) Connect(context.Context, string, *containerizer.RegistryAuth) (containerizer.ImageOrigin, error) {
 	return nil, cli.ErrElsewhere
 }
 
 // Contents leaves it to berth-images.
-func (names) Contents(context.Context, string) ([]containerizer.ArchivedImage, error) {
+func (*names) Contents(context.Context, string) ([]containerizer.ArchivedImage, error) {
 	return nil, cli.ErrElsewhere
 }

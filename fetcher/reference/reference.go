@@ -79,6 +79,18 @@ func Parse(s string) (Reference, error) {
 	return r, nil
 }
 
+// Unqualified says whether s is the name of an image in a registry, and names no
+// registry. rest is the name without its transport.
+func Unqualified(s string) (rest string, ok bool) {
+	r, err := Parse(s)
+	if err != nil || r.IsPath() {
+		return "", false
+	}
+	rest = strings.TrimPrefix(s, "docker://")
+	name, _, _ := strings.Cut(rest, "@")
+	return rest, !qualified(name)
+}
+
 func parse(s string) (Reference, error) {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] == 0x7f {
@@ -168,11 +180,9 @@ func parseDocker(s string) (Reference, error) {
 // splitDomain finds the registry as Docker does: the first element is one if it
 // has a dot, a colon or an upper-case letter, or is "localhost".
 func splitDomain(name string) (domain, repository string) {
-	first, rest, ok := strings.Cut(name, "/")
-	if !ok || (!strings.ContainsAny(first, ".:[") && first != "localhost" && strings.ToLower(first) == first) {
-		domain, repository = defaultDomain, name
-	} else {
-		domain, repository = first, rest
+	domain, repository = defaultDomain, name
+	if qualified(name) {
+		domain, repository, _ = strings.Cut(name, "/")
 	}
 	if domain == "index.docker.io" || domain == "registry-1.docker.io" {
 		domain = defaultDomain
@@ -181,4 +191,10 @@ func splitDomain(name string) (domain, repository string) {
 		repository = officialPath + repository
 	}
 	return domain, repository
+}
+
+// qualified says whether a name begins with a registry.
+func qualified(name string) bool {
+	first, _, ok := strings.Cut(name, "/")
+	return ok && (strings.ContainsAny(first, ".:[") || first == "localhost" || strings.ToLower(first) != first)
 }

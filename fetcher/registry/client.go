@@ -3,29 +3,33 @@ package registry
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
-	"slices"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/fetcher/reference"
+	"github.com/berth-dev/berth/fetcher/registry/credential"
+	"github.com/berth-dev/berth/fetcher/registry/hosts"
 )
+
+// Credentials finds credentials for a repository of a registry; empty ones are
+// none. trouble is why there may be some all the same.
+type Credentials interface {
+	Find(ctx context.Context, registry, repository string) (_ authn.AuthConfig, trouble, err error)
+}
 
 // Options of a client. The zero value works.
 type Options struct {
-	// Keychain finds credentials; nil is Docker's and Podman's configuration files.
-	Keychain authn.Keychain
+	// Dirs are directories in containerd's certs.d layout; nil is hosts.DefaultDirs.
+	Dirs []string
+	// Credentials are those of the node; nil is Docker's and Podman's files.
+	Credentials Credentials
 	// Insecure lists hosts ("host" or "host:port") that may be spoken to without
-	// TLS; loopback addresses always may.
+	// TLS, or with a certificate that cannot be verified; loopback addresses may be
+	// spoken to without TLS always.
 	Insecure []string
 	// UserAgent is sent with each request; "" is "berth".
 	UserAgent string
@@ -35,8 +39,14 @@ type Options struct {
 	Retries int
 	// Backoff is the first pause between repetitions, which doubles; 0 is 500 ms.
 	Backoff time.Duration
-	// Stall is how long a blob may send nothing before it is asked for again; 0 is 30 s.
+	// Patience bounds all pauses of one request together; 0 is 5 minutes.
+	Patience time.Duration
+	// Stall is how long a blob may send nothing, or next to nothing, before it is
+	// asked for again; 0 is 30 s.
 	Stall time.Duration
+	// MirrorTimeout is how long a mirror may take to answer while another host can be
+	// asked, unless it has a dial_timeout; 0 is 5 s.
+	MirrorTimeout time.Duration
 }
 
 // Client connects to registries.
@@ -44,6 +54,9 @@ type Client struct {
 	o    Options
 	once sync.Once
 	base http.RoundTripper
+
+	mu   sync.Mutex
+	down map[string]outage // endpoint -> what is wrong there
 }
 
 // New returns a client. It does no I/O.
@@ -54,125 +67,106 @@ func New(o Options) *Client {
 	if o.Retries == 0 {
 		o.Retries = 4
 	}
-	if o.Backoff == 0 {
-		o.Backoff = 500 * time.Millisecond
+	for _, d := range []struct {
+		value *time.Duration
+		zero  time.Duration
+	}{
+		{&o.Backoff, 500 * time.Millisecond}, {&o.Patience, 5 * time.Minute}, {&o.Stall, 30 * time.Second}, {&o.MirrorTimeout, mirrorTimeout},
+	} {
+		if *d.value == 0 {
+			*d.value = d.zero
+		}
 	}
-	if o.Stall == 0 {
-		o.Stall = 30 * time.Second
-	}
-	return &Client{o: o}
+	return &Client{o: o, down: map[string]outage{}}
 }
 
-// setup makes the transport on first use.
+// setup makes the transport on first use, and finds the files of this user.
 func (c *Client) setup() {
 	c.base = c.o.Transport
 	if c.base == nil {
-		c.base = newTransport()
+		c.base = newTransport(0)
 	}
-	c.base = &guard{next: c.base, insecure: c.o.Insecure}
-	if c.o.Keychain == nil {
-		c.o.Keychain = authn.DefaultKeychain
+	if c.o.Credentials == nil {
+		c.o.Credentials = credential.Files{Paths: credential.DefaultPaths()}
 	}
-}
-
-// newTransport speaks HTTP/1.1 only: with HTTP/2 all layers would share one TCP
-// connection, which fills no line (golang/go 37373).
-func newTransport() *http.Transport {
-	var p http.Protocols
-	p.SetHTTP1(true)
-	d := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second, Control: refuseLinkLocal}
-	return &http.Transport{
-		Protocols:             &p,
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           d.DialContext,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: 60 * time.Second,
-		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConnsPerHost:   16,
-		ReadBufferSize:        128 << 10,
-		DisableCompression:    true, // blobs are compared with digests of what was stored
+	if c.o.Dirs == nil {
+		c.o.Dirs = hosts.DefaultDirs()
 	}
 }
 
-// refuseLinkLocal keeps redirects away from metadata services. It acts after
-// names were resolved.
-func refuseLinkLocal(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return nil //nolint:nilerr // not an IP address
-	}
-	if ap.Addr().Unmap().IsLinkLocalUnicast() {
-		return fmt.Errorf("connections to the link-local address %s are not allowed: %w", ap.Addr(), containerizer.ErrPermission)
-	}
-	return nil
+// target is what is wanted of a registry, and with whose credentials.
+type target struct {
+	registry, repository string
+	auth                 *containerizer.RegistryAuth
 }
 
-// guard refuses plain HTTP, also after a redirect, but to hosts that may have it.
-type guard struct {
-	next     http.RoundTripper
-	insecure []string
+// scope is what a token is asked for.
+func (t target) scope() string {
+	if t.repository == "" {
+		return ""
+	}
+	return "repository:" + t.repository + ":pull"
 }
 
-// RoundTrip passes on what is allowed.
-func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !g.plain(r.URL.Host) {
-		return nil, fmt.Errorf("plain HTTP to %q is not allowed (it would have to be listed as an insecure registry): %w", r.URL.Host, containerizer.ErrPermission)
-	}
-	return g.next.RoundTrip(r)
-}
-
-func (g *guard) plain(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	if slices.Contains(g.insecure, hostport) || slices.Contains(g.insecure, host) {
-		return true
-	}
-	return loopback(host)
-}
-
-func loopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && a.IsLoopback()
-}
-
-// Connect asks the registry how it wants to be authenticated to, and prepares
-// for fetching r.
-func (c *Client) Connect(ctx context.Context, r reference.Reference) (*Origin, error) {
+// Connect prepares for fetching r: it reads how the registry is reached, each
+// time anew. auth may be nil.
+func (c *Client) Connect(_ context.Context, r reference.Reference, auth *containerizer.RegistryAuth) (*Origin, error) {
 	c.once.Do(c.setup)
-	var opts []name.Option
-	if (&guard{insecure: c.o.Insecure}).plain(r.Domain) {
-		opts = append(opts, name.Insecure)
-	}
-	reg, err := name.NewRegistry(r.Domain, opts...)
+	o := &Origin{client: c, ref: r}
+	endpoints, err := c.endpoints(target{r.Domain, r.Repository, auth})
 	if err != nil {
-		return nil, fmt.Errorf("registry %q: %w: %w", r.Domain, err, containerizer.ErrInvalid)
+		return nil, fmt.Errorf("registry %q of image %q: %w", r.Domain, r, err)
 	}
-	repo := reg.Repo(r.Repository)
-	auth, err := authn.Resolve(ctx, c.o.Keychain, repo)
-	if err != nil {
-		return nil, fmt.Errorf("find credentials for %q: %w: %w", repo, err, containerizer.ErrPermission)
-	}
-	var rt http.RoundTripper
-	err = c.retry(ctx, func() (err error) {
-		rt, err = transport.NewWithContext(ctx, reg, auth, c.base, []string{repo.Scope(transport.PullScope)})
-		if err != nil {
-			return c.explain(ctx, fmt.Sprintf("connect to registry %q for %q", r.Domain, r), err)
-		}
-		return nil
-	})
+	o.endpoints = endpoints
+	return o, nil
+}
+
+// endpoints are the hosts of a registry; the last one is its server.
+func (c *Client) endpoints(t target) ([]*endpoint, error) {
+	all, err := hosts.Load(c.o.Dirs, t.registry)
 	if err != nil {
 		return nil, err
 	}
-	return &Origin{
-		client: c,
-		http:   &http.Client{Transport: rt},
-		// The transport puts in the scheme that the registry answered to.
-		prefix: "https://" + reg.RegistryStr() + "/v2/" + repo.RepositoryStr(),
-		ref:    r,
-	}, nil
+	out := make([]*endpoint, len(all))
+	for i := range all {
+		if out[i], err = c.newEndpoint(&all[i], t); err != nil {
+			return nil, err
+		}
+	}
+	out[len(out)-1].server = true
+	return out, nil
+}
+
+// Login checks that a registry's server accepts credentials. One that asks for
+// none accepts all.
+func (c *Client) Login(ctx context.Context, registry string, auth containerizer.RegistryAuth) error {
+	c.once.Do(c.setup)
+	what := fmt.Sprintf("log in to %q", registry)
+	auth.ServerAddress = ""
+	all, err := hosts.Load(c.o.Dirs, registry)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	h := &all[len(all)-1]
+	t := target{registry: registry, auth: &auth}
+	if h.URL != nil { // the registry may be configured to be elsewhere; then that is logged in to
+		t.registry = h.URL.Host
+	}
+	e, err := c.newEndpoint(h, t)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer e.close()
+	resp, err := e.get(ctx, what, "/", nil, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%s: the registry does not accept these credentials: %w", what, containerizer.ErrPermission)
+	}
+	return statusError(what, resp)
 }

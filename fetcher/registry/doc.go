@@ -1,12 +1,18 @@
 // Package registry reads images from registries that speak the OCI distribution
 // protocol.
 //
-// go-containerregistry does credentials (Docker's config.json, Podman's auth.json,
-// credential helpers), the token exchange and its refreshing. The requests for
-// manifests and blobs are ours: they have limits, retries that honour
-// Retry-After, and blobs carry on by ranges where a connection broke or stalled.
+// An image has one Origin and several endpoints: the mirrors of package hosts in
+// their order, then the registry's own server. Everything is asked of one after the
+// other (try.go); a host that failed is left alone for a while (outage.go). Blobs
+// carry on by ranges where a connection broke or stalled, at another host if need
+// be (blob.go, flow.go).
 //
-// Plain HTTP is used for loopback addresses and hosts named in the options only.
-// Link-local addresses, where clouds keep their credentials, are never connected
-// to, whatever a redirect says.
+// Package credential finds credentials; go-containerregistry exchanges them for
+// tokens. Who gets them is decided here (auth.go): the endpoint that they are for,
+// by scheme, host and port, after it asked; never who it redirects to.
+//
+// Plain HTTP is used for loopback addresses and configured hosts only. Link-local
+// addresses, where clouds keep their credentials, are never connected to, whatever a
+// redirect says. What is large is not verified here: the store does that, and says
+// by Doubt when it found something wrong.
 package registry

@@ -1,24 +1,32 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/fetcher/reference"
+	"github.com/berth-dev/berth/fetcher/registry/hosts"
 )
 
-// maxManifest is more than any manifest that is accepted later.
-const maxManifest = 8 << 20
+const (
+	// maxManifest is more than any manifest that is accepted later.
+	maxManifest = 8 << 20
+	// smallBlob is how large a blob may be that is fetched and verified whole, so that
+	// a mirror's mistake is found before it is passed on.
+	smallBlob = 1 << 20
+)
 
 // accept are the media types of manifests. Schema 1 is among them so that a
 // registry that has nothing else says so by its answer, not by a 404.
@@ -29,59 +37,56 @@ const accept = v1.MediaTypeImageIndex + ", " + v1.MediaTypeImageManifest +
 var (
 	_ containerizer.ImageOrigin = (*Origin)(nil)
 	_ containerizer.RangeOpener = (*Origin)(nil)
+	_ containerizer.Doubter     = (*Origin)(nil)
 )
 
-// Origin is an image in a registry.
+// Origin is an image in a registry, which may be had from several hosts.
 type Origin struct {
-	client *Client
-	http   *http.Client
-	prefix string // URL of the repository
-	ref    reference.Reference
+	client    *Client
+	ref       reference.Reference
+	endpoints []*endpoint // the last one is the registry's server
+
+	mu     sync.Mutex
+	bad    map[*endpoint]bool            // they lied, or do not want us
+	served map[digest.Digest][]*endpoint // who sent a blob
 }
 
 // Close lets go of idle connections.
 func (o *Origin) Close() error {
-	o.http.CloseIdleConnections()
+	for _, e := range o.endpoints {
+		e.close()
+	}
 	return nil
 }
 
 // Resolve returns the manifest or index that the reference stands for.
 func (o *Origin) Resolve(ctx context.Context) (v1.Descriptor, []byte, error) {
-	identifier := o.ref.Tag
+	identifier, need := o.ref.Tag, hosts.Resolve
 	if o.ref.Digest != "" {
-		identifier = string(o.ref.Digest)
+		identifier, need = string(o.ref.Digest), hosts.Pull
 	}
 	what := fmt.Sprintf("fetch the manifest of %q", o.ref)
-	raw, mediaType, err := o.manifest(ctx, what, identifier)
+	raw, mediaType, err := o.manifest(ctx, what, identifier, o.ref.Digest, need)
 	if err != nil {
 		return v1.Descriptor{}, nil, err
 	}
-	d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	if o.ref.Digest != "" {
-		d.Digest = o.ref.Digest // the store compares
+	d := v1.Descriptor{MediaType: mediaType, Digest: o.ref.Digest, Size: int64(len(raw))}
+	if d.Digest == "" {
+		d.Digest = digest.FromBytes(raw)
 	}
 	return d, raw, nil
 }
 
-func (o *Origin) manifest(ctx context.Context, what, identifier string) ([]byte, string, error) {
+// manifest fetches a manifest, of which want is the digest if that is known.
+func (o *Origin) manifest(ctx context.Context, what, identifier string, want digest.Digest, need hosts.Capability) (raw []byte, mediaType string, err error) {
 	header := http.Header{"Accept": {accept}}
-	var raw []byte
-	var mediaType string
-	err := o.client.retry(ctx, func() error {
-		resp, err := o.get(ctx, what, "/manifests/"+identifier, header)
+	err = o.try(ctx, &question{what: what, need: need}, func(e *endpoint, limit time.Duration) error {
+		resp, err := e.get(ctx, what, "/manifests/"+identifier, header, limit)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = resp.Body.Close() }()
-		if resp.StatusCode != http.StatusOK {
-			return statusError(what, resp)
-		}
-		raw, err = io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
-		if err != nil {
-			return temporary(what, err)
-		}
-		if len(raw) > maxManifest {
-			return fmt.Errorf("%s: it has more than %d bytes: %w", what, maxManifest, containerizer.ErrInvalid)
+		if raw, err = o.document(what, resp, maxManifest, want); err != nil {
+			return err
 		}
 		mediaType, _, _ = strings.Cut(resp.Header.Get("Content-Type"), ";")
 		mediaType = strings.TrimSpace(mediaType)
@@ -90,46 +95,149 @@ func (o *Origin) manifest(ctx context.Context, what, identifier string) ([]byte,
 	return raw, mediaType, err
 }
 
-// get sends one request.
-func (o *Origin) get(ctx context.Context, what, path string, header http.Header) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.prefix+path, http.NoBody)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", what, err, containerizer.ErrInvalid)
+// document reads a response of at most limit bytes, and compares it with its
+// digest.
+func (o *Origin) document(what string, resp *http.Response, limit int64, want digest.Digest) ([]byte, error) {
+	f := newFlow(resp.Body, o.client.o.Stall)
+	defer f.close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, statusError(what, resp)
 	}
-	maps.Copy(req.Header, header)
-	req.Header.Set("User-Agent", o.client.o.UserAgent)
-	resp, err := o.http.Do(req)
-	if err != nil {
-		return nil, o.client.explain(ctx, what, err)
+	if err := checkEncoding(what, resp); err != nil {
+		return nil, err
 	}
-	return resp, nil
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, temporary(what, err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("%s: it has more than %d bytes: %w", what, limit, containerizer.ErrInvalid)
+	}
+	if want == "" {
+		return raw, nil
+	}
+	if got := want.Algorithm().FromBytes(raw); got != want {
+		return nil, &lie{fmt.Errorf("%s: the content of %s has the digest %s: %w", what, want, got, containerizer.ErrDataCorrupt)}
+	}
+	return raw, nil
 }
 
-// Open returns a manifest or blob.
+// checkEncoding refuses what was not asked for: the bytes would not be those of
+// the digest.
+func checkEncoding(what string, resp *http.Response) error {
+	if c := resp.Header.Get("Content-Encoding"); c != "" && c != "identity" {
+		return &lie{fmt.Errorf("%s: it comes encoded as %.40q: %w", what, c, containerizer.ErrDataCorrupt)}
+	}
+	return nil
+}
+
+// Open returns a manifest or blob. Small ones are verified already.
 func (o *Origin) Open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	if err := d.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("fetch %q of %q: %w: %w", d.Digest, o.ref, err, containerizer.ErrInvalid)
+	}
 	if isManifest(d.MediaType) {
-		raw, _, err := o.manifest(ctx, fmt.Sprintf("fetch manifest %s of %q", d.Digest, o.ref), string(d.Digest))
+		raw, _, err := o.manifest(ctx, fmt.Sprintf("fetch manifest %s of %q", d.Digest, o.ref), string(d.Digest), d.Digest, hosts.Pull)
 		if err != nil {
 			return nil, err
 		}
-		return io.NopCloser(strings.NewReader(string(raw))), nil
+		return io.NopCloser(bytes.NewReader(raw)), nil
 	}
 	return o.OpenAt(ctx, d, 0)
 }
 
 // OpenAt returns a blob from byte offset on.
 func (o *Origin) OpenAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
-	b := &blob{origin: o, ctx: ctx, d: d, from: offset, off: offset, what: fmt.Sprintf("fetch blob %s of %q", d.Digest, o.ref)}
+	b := &blob{origin: o, ctx: ctx, d: d, from: offset, off: offset, mark: offset, what: fmt.Sprintf("fetch blob %s of %q", d.Digest, o.ref)}
+	b.patience.client = o.client
+	if err := d.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", b.what, err, containerizer.ErrInvalid)
+	}
 	if offset < 0 || d.Size > 0 && offset > d.Size {
 		return nil, fmt.Errorf("%s: it has no byte %d: %w", b.what, offset, containerizer.ErrInvalid)
 	}
 	if d.Size > 0 && offset == d.Size {
-		return io.NopCloser(strings.NewReader("")), nil
+		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
-	if err := o.client.retry(ctx, b.connect); err != nil {
+	if d.Size > 0 && d.Size <= smallBlob {
+		return o.small(ctx, b)
+	}
+	if err := b.connect(); err != nil {
 		return nil, err
 	}
 	return b, nil
+}
+
+// small fetches a blob whole.
+func (o *Origin) small(ctx context.Context, b *blob) (io.ReadCloser, error) {
+	var raw []byte
+	err := o.try(ctx, &question{what: b.what, need: hosts.Pull}, func(e *endpoint, limit time.Duration) error {
+		resp, err := e.get(ctx, b.what, "/blobs/"+string(b.d.Digest), nil, limit)
+		if err != nil {
+			return err
+		}
+		if resp.StatusCode == http.StatusOK && resp.ContentLength >= 0 && resp.ContentLength != b.d.Size {
+			_ = resp.Body.Close() // is not wanted
+			return b.wrongSize(resp.ContentLength)
+		}
+		if raw, err = o.document(b.what, resp, b.d.Size, b.d.Digest); errors.Is(err, containerizer.ErrInvalid) {
+			err = b.wrongSize(b.d.Size + 1)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(bytes.NewReader(raw[b.off:])), nil
+}
+
+// Doubt excludes the hosts that a blob came from. A registry's server is only
+// suspected when no mirror is.
+func (o *Origin) Doubt(d v1.Descriptor) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	suspects := o.served[d.Digest]
+	delete(o.served, d.Digest)
+	var mirrors []*endpoint
+	for _, e := range suspects {
+		if !e.server {
+			mirrors = append(mirrors, e)
+		}
+	}
+	if len(mirrors) > 0 {
+		suspects = mirrors
+	}
+	before := len(o.bad)
+	for _, e := range suspects {
+		o.exclude(e)
+	}
+	if len(o.bad) == before {
+		return false // these were excluded already, or there are none
+	}
+	for _, e := range o.endpoints {
+		if e.can&hosts.Pull != 0 && !o.bad[e] {
+			return true
+		}
+	}
+	return false
+}
+
+// exclude is for callers that hold mu.
+func (o *Origin) exclude(e *endpoint) {
+	if o.bad == nil {
+		o.bad = map[*endpoint]bool{}
+	}
+	o.bad[e] = true
+}
+
+// serves notes who sends a blob.
+func (o *Origin) serves(d digest.Digest, e *endpoint) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.served == nil {
+		o.served = map[digest.Digest][]*endpoint{}
+	}
+	o.served[d] = append(o.served[d], e)
 }
 
 func isManifest(t string) bool {
@@ -141,20 +249,35 @@ func isManifest(t string) bool {
 	return false
 }
 
-// contentRange reads "bytes FIRST-LAST/TOTAL".
-func contentRange(s string) (first, total int64, err error) {
+// contentRange reads "bytes FIRST-LAST/TOTAL"; total is -1 for "*".
+func contentRange(s string) (first, last, total int64, err error) {
 	rest, ok := strings.CutPrefix(s, "bytes ")
 	span, size, ok2 := strings.Cut(rest, "/")
-	from, _, ok3 := strings.Cut(span, "-")
+	from, to, ok3 := strings.Cut(span, "-")
 	if !ok || !ok2 || !ok3 {
-		return 0, 0, errors.New("malformed Content-Range")
+		return 0, 0, 0, errors.New("malformed Content-Range")
 	}
-	if first, err = strconv.ParseInt(from, 10, 64); err != nil {
-		return 0, 0, err
+	total = -1
+	numbers := []struct {
+		s string
+		n *int64
+	}{{from, &first}, {to, &last}}
+	if size != "*" {
+		numbers = append(numbers, struct {
+			s string
+			n *int64
+		}{size, &total})
 	}
-	if size == "*" {
-		return first, -1, nil
+	for _, x := range numbers {
+		if strings.Trim(x.s, "0123456789") != "" { // no signs
+			return 0, 0, 0, errors.New("malformed Content-Range")
+		}
+		if *x.n, err = strconv.ParseInt(x.s, 10, 64); err != nil {
+			return 0, 0, 0, err
+		}
 	}
-	total, err = strconv.ParseInt(size, 10, 64)
-	return first, total, err
+	if last < first || total >= 0 && last >= total {
+		return 0, 0, 0, errors.New("impossible Content-Range")
+	}
+	return first, last, total, nil
 }

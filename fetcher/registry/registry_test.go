@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -100,15 +99,18 @@ func (d *double) push(t *testing.T, size int) (ref reference.Reference, layer v1
 
 func client(o registry.Options) *registry.Client {
 	o.Backoff = time.Millisecond
-	if o.Keychain == nil {
-		o.Keychain = authn.NewMultiKeychain()
+	if o.Credentials == nil {
+		o.Credentials = credentials{}
+	}
+	if o.Dirs == nil {
+		o.Dirs = []string{"/nonexistent"}
 	}
 	return registry.New(o)
 }
 
 func connect(t *testing.T, c *registry.Client, ref reference.Reference) *registry.Origin {
 	t.Helper()
-	o, err := c.Connect(t.Context(), ref)
+	o, err := c.Connect(t.Context(), ref, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,12 +368,6 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-type keychain struct{ user, password string }
-
-func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
-	return &authn.Basic{Username: k.user, Password: k.password}, nil
-}
-
 // TestTokens has the token exchange, with a token that expires in the middle.
 func TestTokens(t *testing.T) {
 	d := newDouble(t)
@@ -393,7 +389,7 @@ func TestTokens(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	o := connect(t, client(registry.Options{Keychain: keychain{"u", "p"}}), ref)
+	o := connect(t, client(registry.Options{Credentials: credentials{user: "u", password: "p"}}), ref)
 	if _, _, err := o.Resolve(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -402,7 +398,7 @@ func TestTokens(t *testing.T) {
 	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("after the token expired: %v", err)
 	}
-	if _, err := client(registry.Options{Keychain: keychain{"u", "wrong"}}).Connect(t.Context(), ref); !errors.Is(err, containerizer.ErrPermission) {
+	if _, _, err := connect(t, client(registry.Options{Credentials: credentials{user: "u", password: "wrong"}}), ref).Resolve(t.Context()); !errors.Is(err, containerizer.ErrPermission) {
 		t.Errorf("wrong password: %v", err)
 	}
 }
@@ -433,7 +429,7 @@ func TestRedirects(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	o := connect(t, client(registry.Options{Keychain: keychain{"u", "p"}}), ref)
+	o := connect(t, client(registry.Options{Credentials: credentials{user: "u", password: "p"}}), ref)
 	if got, err := read(t.Context(), o, layer); err != nil || string(got) != "content" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -464,8 +460,8 @@ func TestPlainHTTP(t *testing.T) {
 			asked = append(asked, r.URL.Scheme)
 			return nil, errors.New("not reached")
 		})})
-		if _, err := c.Connect(t.Context(), ref); err == nil {
-			t.Errorf("%s: connected", host)
+		if _, _, err := connect(t, c, ref).Resolve(t.Context()); err == nil {
+			t.Errorf("%s: resolved", host)
 		}
 		for _, s := range asked {
 			if s != "https" {

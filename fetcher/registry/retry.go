@@ -7,19 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// maxPause bounds what a registry may ask us to wait.
+// maxPause bounds what a registry may ask us to wait at once.
 const maxPause = 2 * time.Minute
 
 // transient is an error that repeating may help against.
@@ -34,61 +34,78 @@ func temporary(what string, err error) error {
 	return &transient{error: fmt.Errorf("%s: %w: %w", what, err, containerizer.ErrUnavailable)}
 }
 
-// retry repeats f while its error is transient.
-func (c *Client) retry(ctx context.Context, f func() error) error {
-	for attempt := 0; ; attempt++ {
-		err := f()
-		var t *transient
-		if err == nil || !errors.As(err, &t) {
-			return err
-		}
-		if attempt >= c.o.Retries {
-			return t.error
-		}
-		if perr := c.pause(ctx, attempt, t.after); perr != nil {
-			return errors.Join(perr, t.error)
-		}
-	}
+// patience is what one request, with its repetitions, may wait.
+type patience struct {
+	client *Client
+	n      int
+	waited time.Duration
 }
 
-// pause waits before repetition number attempt, at least for after.
-func (c *Client) pause(ctx context.Context, attempt int, after time.Duration) error {
-	wait := max(min(c.o.Backoff<<max(attempt, 0), 30*time.Second), min(after, maxPause))
+// more waits before the next repetition, at least for after. It returns cause when
+// there have been enough, or when the registry asks for more than is left.
+func (p *patience) more(ctx context.Context, cause error, after time.Duration) error {
+	o := &p.client.o
+	if p.n >= o.Retries {
+		return cause
+	}
+	// Many clients that failed at once are not to come back at once.
+	wait := min(o.Backoff<<min(p.n, 16), 30*time.Second)
+	wait = wait/2 + rand.N(wait/2+1) //nolint:gosec // no secret
+	wait = max(wait, min(after, maxPause))
+	if p.waited+wait > o.Patience {
+		if after > 0 {
+			return fmt.Errorf("%w (the registry asks to come back in %v)", cause, after.Round(time.Second))
+		}
+		return cause
+	}
+	p.n++
+	p.waited += wait
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return errors.Join(context.Cause(ctx), cause)
 	}
 }
 
 // explain classes an error of the transport: refused by policy, by the
-// registry's authentication, or a connection that failed.
-func (c *Client) explain(ctx context.Context, what string, err error) error {
-	var te *transport.Error
+// registry's authentication, or a connection that failed. URLs are left out: those
+// of a redirect may be signed, which is as good as a password.
+func explain(ctx context.Context, what string, err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+		if u, perr := url.Parse(ue.URL); perr == nil && u.Host != "" {
+			err = fmt.Errorf("%s: %w", u.Host, err)
+		}
+	}
+	var t *transient
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
-	case errors.Is(err, containerizer.ErrPermission):
+	case errors.As(err, &t):
+		return &transient{error: fmt.Errorf("%s: %w", what, err), after: t.after}
+	case classedAlready(err):
 		return fmt.Errorf("%s: %w", what, err)
-	case errors.As(err, &te):
-		return classify(what, te.StatusCode, te.Error(), 0)
-	case strings.Contains(err.Error(), "stopped after"): // net/http has no error value for a redirect loop
-		return fmt.Errorf("%s: %w: %w", what, err, containerizer.ErrUnavailable)
-	}
-	if permanent(err) {
+	case permanent(err):
 		return fmt.Errorf("%s: %w: %w", what, err, containerizer.ErrUnavailable)
 	}
 	return temporary(what, err)
+}
+
+func classedAlready(err error) bool {
+	return errors.Is(err, containerizer.ErrPermission) || errors.Is(err, containerizer.ErrUnavailable) || errors.Is(err, containerizer.ErrNotFound)
 }
 
 // permanent knows failures that will not pass while somebody waits.
 func permanent(err error) bool {
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &cert)
+	var alert tls.AlertError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &cert) || errors.As(err, &alert) ||
+		errors.Is(err, http.ErrSchemeMismatch) || strings.Contains(err.Error(), "stopped after") // net/http has no error value for a redirect loop
 }
 
 // statusError makes an error of a response, with the registry's own words.
@@ -100,9 +117,9 @@ func statusError(what string, resp *http.Response) error {
 		} `json:"errors"`
 	}
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what is missing is only words
-	text := resp.Status
+	text := strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode))
 	if json.Unmarshal(raw, &body) == nil && len(body.Errors) > 0 {
-		text += fmt.Sprintf(" (%s: %.200q)", strings.ToLower(body.Errors[0].Code), body.Errors[0].Message)
+		text += fmt.Sprintf(" (%.50q: %.200q)", strings.ToLower(body.Errors[0].Code), body.Errors[0].Message)
 	}
 	return classify(what, resp.StatusCode, text, retryAfter(resp.Header.Get("Retry-After")))
 }
@@ -125,7 +142,7 @@ func retryAfter(s string) time.Duration {
 		return time.Duration(min(n, 3600)) * time.Second
 	}
 	if t, err := http.ParseTime(s); err == nil {
-		return max(0, time.Until(t))
+		return min(max(0, time.Until(t)), time.Hour)
 	}
 	return 0
 }

@@ -15,12 +15,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/fetcher"
 	client "github.com/berth-dev/berth/fetcher/registry"
+	"github.com/berth-dev/berth/fetcher/registry/credential"
 	"github.com/berth-dev/berth/provisioner"
 	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
@@ -43,7 +43,7 @@ func store(t *testing.T) *provisioner.Provisioner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := provisioner.New(filepath.Join(t.TempDir(), "store"), fetcher.New(fetcher.Options{Registry: client.Options{Keychain: authn.NewMultiKeychain()}}), provisioner.Options{
+	p, err := provisioner.New(filepath.Join(t.TempDir(), "store"), fetcher.New(fetcher.Options{Registry: client.Options{Credentials: credential.Files{}, Dirs: []string{t.TempDir()}}}), provisioner.Options{
 		UnpackCommand: []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", exe, childArg},
 	})
 	if err != nil {

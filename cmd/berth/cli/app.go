@@ -17,6 +17,10 @@ type Node interface {
 	// Program returns what a launch of spec would do, readably, and does none of it
 	// beyond providing the image.
 	Program(ctx context.Context, id containerizer.ContainerID, spec *containerizer.Spec) (string, error)
+	// Login keeps credentials once the registry accepts them, and says where. Logout
+	// forgets them, and says whether there were any.
+	Login(ctx context.Context, registry string, auth containerizer.RegistryAuth) (where string, err error)
+	Logout(ctx context.Context, registry string) (found bool, err error)
 	// Sweep does what commands put off, such as deleting files.
 	Sweep(ctx context.Context) error
 	Close() error

@@ -62,6 +62,8 @@ func commands() []command {
 		{[]string{"tag"}, groupImages, newTag},
 		{[]string{"load"}, groupImages, newLoad},
 		{[]string{"save"}, groupImages, newSave},
+		{[]string{"login"}, groupImages, newLogin},
+		{[]string{"logout"}, groupImages, newLogout},
 		{[]string{"container"}, groupSystem, newContainerGroup},
 		{[]string{"image"}, groupSystem, newImageGroup},
 		{[]string{"volume"}, groupSystem, newVolumeGroup},

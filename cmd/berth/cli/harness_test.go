@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,6 +54,18 @@ type opened struct {
 }
 
 func (o *opened) Sweep(context.Context) error { return nil } // the fake provisioner puts nothing off
+
+// Login takes one password, and keeps it nowhere.
+func (o *opened) Login(_ context.Context, registry string, auth containerizer.RegistryAuth) (string, error) {
+	if auth.Password != "right" {
+		return "", fmt.Errorf("log in to %q as %q: %w", registry, auth.Username, containerizer.ErrPermission)
+	}
+	return registry + " in " + o.settings.Registries.AuthFile, nil
+}
+
+func (o *opened) Logout(_ context.Context, registry string) (bool, error) {
+	return registry == "known.example", nil
+}
 
 func (o *opened) Engine(context.Context) (containerizer.Engine, error) {
 	if o.engine != nil {

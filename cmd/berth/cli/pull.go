@@ -13,8 +13,9 @@ import (
 
 // pullFlags are the flags of pull.
 type pullFlags struct {
-	platform string
-	quiet    bool
+	platform        string
+	quiet           bool
+	creds, authFile string
 }
 
 // progress is where pulls show how they get on.
@@ -38,12 +39,21 @@ func newPull(a *App) *cobra.Command {
 		Args: needImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			if _, err := a.nodeWith(f.authFile); err != nil {
+				return err
+			}
 			images, err := a.images(ctx)
 			if err != nil {
 				return err
 			}
+			var auth *containerizer.RegistryAuth
+			if f.creds != "" {
+				if auth, err = a.credentials(ctx, f.creds); err != nil {
+					return err
+				}
+			}
 			for _, ref := range args {
-				source := containerizer.ImageSource{Reference: ref, Platform: f.platform, Pull: containerizer.PullAlways}
+				source := containerizer.ImageSource{Reference: ref, Platform: f.platform, Pull: containerizer.PullAlways, Auth: auth}
 				image, err := a.pullShown(ctx, images, source, f)
 				if err != nil {
 					return err
@@ -57,6 +67,8 @@ func newPull(a *App) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.platform, "platform", "", "fetch the image for this `platform` (os/arch[/variant])")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the image's id only")
+	cmd.Flags().StringVar(&f.creds, "creds", "", "log in as `user[:password]`, for this pull; others can see it in the list of processes")
+	authFileFlag(cmd, &f.authFile)
 	return cmd
 }
 

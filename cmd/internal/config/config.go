@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/fetcher/policy"
 )
 
 // Where things are unless somebody says otherwise.
@@ -21,6 +23,8 @@ const (
 
 // Config is the content of the file. Zero values are berth's defaults.
 type Config struct {
+	// Path is the file that was read.
+	Path string `toml:"-"`
 	// Root holds images, writable layers and the records of containers; State what
 	// does not outlive a restart of the node.
 	Root  string `toml:"root"`
@@ -77,11 +81,81 @@ type Network struct {
 	DNS []string `toml:"dns"`
 }
 
-// Registries says how registries are spoken to.
+// Registries says how registries are spoken to, and which.
 type Registries struct {
 	// Insecure are "HOST[:PORT]" without TLS or with a certificate that cannot be
 	// verified.
 	Insecure []string `toml:"insecure"`
+	// CertsDirs are directories in containerd's certs.d layout, in the order in which
+	// they are looked at; nil is berth's, containerd's and Docker's.
+	CertsDirs []string `toml:"certs_dirs"`
+	// AuthFile has the node's credentials, in the form of Docker's config.json; "" is
+	// the files of who runs berth.
+	AuthFile string `toml:"auth_file"`
+	// Unqualified says where images without a registry in their name come from: one
+	// registry, a list of them to be tried in order, or "refuse". It is docker.io if it
+	// is missing.
+	Unqualified any `toml:"unqualified"`
+	// Allow and Block are registries, repositories, or "*.DOMAIN".
+	Allow []string `toml:"allow"`
+	Block []string `toml:"block"`
+}
+
+// refuse is the value of Unqualified that forbids names without a registry.
+const refuse = "refuse"
+
+// Search reads Unqualified: the registries, nil for the default one, and whether
+// names without a registry are refused.
+func (r *Registries) Search() (registries []string, refused bool, err error) {
+	switch v := r.Unqualified.(type) {
+	case nil:
+		return nil, false, nil
+	case string:
+		if v == refuse {
+			return nil, true, nil
+		}
+		registries = []string{v}
+	case []any:
+		for _, e := range v {
+			s, ok := e.(string)
+			if !ok {
+				return nil, false, fmt.Errorf("%v is not a string", e)
+			}
+			registries = append(registries, s)
+		}
+	default:
+		return nil, false, fmt.Errorf("%v is neither a string nor a list of strings", v)
+	}
+	if len(registries) == 0 {
+		return nil, false, errors.New(`an empty list; "refuse" is how to refuse such names`)
+	}
+	return registries, false, nil
+}
+
+// Policy is what this says of who may be pulled from.
+func (c *Config) Policy() (policy.Policy, error) {
+	r := &c.Registries
+	p := policy.Policy{Allow: r.Allow, Block: r.Block, From: c.Path}
+	var err error
+	if p.Unqualified, p.RefuseUnqualified, err = r.Search(); err != nil {
+		return p, fmt.Errorf("registries.unqualified: %w", err)
+	}
+	for _, registry := range p.Unqualified {
+		if err := policy.CheckRegistry(registry); err != nil {
+			return p, fmt.Errorf("registries.unqualified: %w", err)
+		}
+	}
+	for _, list := range []struct {
+		key      string
+		patterns []string
+	}{{"allow", p.Allow}, {"block", p.Block}} {
+		for _, pattern := range list.patterns {
+			if err := policy.CheckPattern(pattern); err != nil {
+				return p, fmt.Errorf("registries.%s: %w", list.key, err)
+			}
+		}
+	}
+	return p, nil
 }
 
 // LoadIfExists is Load, but a file that does not exist is an empty one.
@@ -103,6 +177,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration %q: %w: %w", path, err, containerizer.ErrInvalid)
 	}
+	c.Path = path
 	return c, nil
 }
 
@@ -143,11 +218,23 @@ func dotted(key toml.Key) string {
 // check refuses values that no part of berth could use.
 func (c *Config) check() error {
 	for _, p := range []struct{ key, path string }{
-		{"root", c.Root}, {"state", c.State}, {"monitor", c.Monitor}, {"network.conf_dir", c.Network.ConfDir},
+		{"root", c.Root},
+		{"state", c.State},
+		{"monitor", c.Monitor},
+		{"network.conf_dir", c.Network.ConfDir},
+		{"registries.auth_file", c.Registries.AuthFile},
 	} {
 		if p.path != "" && p.path[0] != '/' {
 			return fmt.Errorf("%s = %q is not an absolute path", p.key, p.path)
 		}
+	}
+	for _, p := range c.Registries.CertsDirs {
+		if !filepath.IsAbs(p) {
+			return fmt.Errorf("registries.certs_dirs: %q is not an absolute path", p)
+		}
+	}
+	if _, err := c.Policy(); err != nil {
+		return err
 	}
 	switch c.Cgroup.Driver {
 	case "", "cgroupfs", "systemd":

@@ -48,6 +48,11 @@ dns = ["1.1.1.1"]
 
 [registries]
 insecure = ["localhost:5000"]
+certs_dirs = ["/etc/a"]
+auth_file = "/etc/auth.json"
+unqualified = ["quay.io", "docker.io"]
+allow = ["*.example.com"]
+block = ["quay.io/bad"]
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -60,8 +65,12 @@ insecure = ["localhost:5000"]
 		Containers: config.Containers{Ulimits: []string{"nofile=1024:4096"}, Seccomp: "unconfined", PidsLimit: 4096, StopTimeoutSeconds: &zero},
 		Log:        config.Log{MaxSize: "10m", MaxFiles: 3},
 		Network:    config.Network{PluginDirs: []string{"/opt/cni/bin"}, DNS: []string{"1.1.1.1"}},
-		Registries: config.Registries{Insecure: []string{"localhost:5000"}},
+		Registries: config.Registries{
+			Insecure: []string{"localhost:5000"}, CertsDirs: []string{"/etc/a"}, AuthFile: "/etc/auth.json",
+			Unqualified: []any{"quay.io", "docker.io"}, Allow: []string{"*.example.com"}, Block: []string{"quay.io/bad"},
+		},
 	}
+	want.Path = got.Path
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
@@ -78,6 +87,13 @@ func TestLoadRefuses(t *testing.T) {
 		"[containers]\nseccomp = \"foo\"\n":         `containers.seccomp = "foo"`,
 		"[containers]\npids_limit = -1\n":           `not negative`,
 		"[containers]\nstop_timeout_seconds = -1\n": `is negative`,
+		"[registries]\ncerts_dirs = [\"x\"]\n":      `registries.certs_dirs: "x"`,
+		"[registries]\nauth_file = \"x\"\n":         `registries.auth_file = "x"`,
+		"[registries]\nunqualified = 3\n":           `registries.unqualified: 3 is neither`,
+		"[registries]\nunqualified = [3]\n":         `registries.unqualified: 3 is not`,
+		"[registries]\nunqualified = \"x/y\"\n":     `registries.unqualified: "x/y" is not a registry`,
+		"[registries]\nblock = [\"team/app\"]\n":    `registries.block: "team/app" is not of the form`,
+		"[registries]\nunqualified = []\n":          `registries.unqualified: an empty list`,
 	} {
 		_, err := load(t, text)
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, containerizer.ErrInvalid) {

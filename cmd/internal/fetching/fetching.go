@@ -11,6 +11,7 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/fetcher"
 	"github.com/berth-dev/berth/fetcher/registry"
+	"github.com/berth-dev/berth/fetcher/registry/credential"
 )
 
 // UnpackChild is the first argument of a program that unpacks one layer, confined.
@@ -19,8 +20,20 @@ const UnpackChild = "unpack-child"
 
 // New makes the fetcher that cfg describes. It does no I/O.
 func New(cfg config.Config) containerizer.Fetcher {
+	p, _ := cfg.Policy() // a mistake in it was found when the file was read
 	return fetcher.New(fetcher.Options{
-		Registry: registry.Options{Insecure: cfg.Registries.Insecure},
+		Registry: options(cfg),
+		Policy:   p,
 		TempDir:  filepath.Join(wiring.ImageRoot(cfg), "stage"), // archives can be larger than /tmp
 	})
+}
+
+// options say how registries are spoken to.
+func options(cfg config.Config) registry.Options {
+	r := &cfg.Registries
+	o := registry.Options{Insecure: r.Insecure, Dirs: r.CertsDirs}
+	if r.AuthFile != "" {
+		o.Credentials = credential.Files{Paths: []string{r.AuthFile}, Required: true}
+	}
+	return o
 }

@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/provisioner"
@@ -27,4 +28,29 @@ func (n *Node) provisioner() (*provisioner.Provisioner, error) {
 		Log:           n.logger("provisioner"),
 	})
 	return n.images, err
+}
+
+// Login keeps credentials for a registry.
+func (n *Node) Login(ctx context.Context, registry string, auth containerizer.RegistryAuth) (where string, err error) {
+	a, err := n.accounts()
+	if err != nil {
+		return "", err
+	}
+	return a.Login(ctx, registry, auth)
+}
+
+// Logout forgets them.
+func (n *Node) Logout(ctx context.Context, registry string) (found bool, err error) {
+	a, err := n.accounts()
+	if err != nil {
+		return false, err
+	}
+	return a.Logout(ctx, registry)
+}
+
+func (n *Node) accounts() (Accounts, error) {
+	if n.parts.Accounts == nil {
+		return nil, fmt.Errorf("this program speaks to no registry: %w", containerizer.ErrUnsupported)
+	}
+	return n.parts.Accounts(n.cfg), nil
 }

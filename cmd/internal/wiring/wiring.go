@@ -35,12 +35,21 @@ type Node struct {
 type Parts struct {
 	// Fetcher makes what brings images.
 	Fetcher func(config.Config) containerizer.Fetcher
+	// Accounts makes what logs in to registries; nil in a program that speaks to none.
+	Accounts func(config.Config) Accounts
 	// Unpack is the command that unpacks a layer; none in a program that fetches
 	// nothing.
 	Unpack []string
 	// Command is the path of the berth that does what goes on in the background; ""
 	// is this program.
 	Command string
+}
+
+// Accounts are a user's at registries. Login keeps credentials once the registry
+// accepts them, and says where; Logout says whether there were any.
+type Accounts interface {
+	Login(ctx context.Context, registry string, auth containerizer.RegistryAuth) (where string, err error)
+	Logout(ctx context.Context, registry string) (found bool, err error)
 }
 
 // New returns the node that cfg describes. Root and State are set. configPath is
