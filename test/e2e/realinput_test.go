@@ -1,18 +1,12 @@
 package e2e_test
 
 import (
-	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // The main job on real input: a Debian root filesystem, made from Debian's packages,
@@ -112,43 +106,6 @@ func codename(t *testing.T) string {
 	}
 	need(t, false, "this machine is no Debian release: no VERSION_CODENAME in /etc/os-release")
 	return ""
-}
-
-// startRegistry runs Debian's docker-registry on a port of loopback until the test
-// ends, and returns "localhost:PORT".
-func startRegistry(t *testing.T, dir string) string {
-	t.Helper()
-	path, err := exec.LookPath("docker-registry")
-	need(t, err == nil, "docker-registry is not installed (.ci/packages test installs it)")
-	address := "127.0.0.1:" + strconv.Itoa(freePort(t))
-	config := filepath.Join(dir, "registry.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: %q}\n", dir, address)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), path, "serve", config)
-	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Wait() // the test's context has ended it
-		if t.Failed() {
-			t.Logf("registry: %s", &log)
-		}
-	})
-	eventually(t, func() string {
-		dialer := net.Dialer{Timeout: time.Second}
-		conn, err := dialer.DialContext(t.Context(), "tcp", address)
-		if err != nil {
-			return err.Error()
-		}
-		return unless(conn.Close() == nil, "close")
-	})
-	_, port, _ := strings.Cut(address, ":")
-	return "localhost:" + port
 }
 
 // serveDebian runs a service written in the image's own perl, with limits.
