@@ -132,6 +132,13 @@ type NamespaceHolder interface {
 	NamespacePath(c *Container, t specs.LinuxNamespaceType) (string, error)
 }
 
+// OwnerResolver is implemented by launchers that know before a launch which user of
+// the node c's process will be. c has Rootfs, effective Spec and Parent. Errors:
+// ErrInvalid (no such user), ErrUnsupported (it cannot be known).
+type OwnerResolver interface {
+	Owner(c *Container) (*Owner, error)
+}
+
 // ExecProcess is a process started by Launcher.Exec.
 type ExecProcess interface {
 	PID() int

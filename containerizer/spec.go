@@ -49,6 +49,10 @@ type Spec struct {
 	Network    Network      `json:"network"`
 	Log        LogConfig    `json:"log"`
 	Hooks      *specs.Hooks `json:"hooks,omitempty"`
+	// Artifacts are fetched into the sandbox before the process starts for the first
+	// time. A mount of type MountSandboxPath makes them visible. They are recorded like
+	// the rest: a URI with a secret in it can be read by whoever inspects the container.
+	Artifacts []Artifact `json:"artifacts,omitempty"`
 	// Sysctls are set in the container's namespaces, by name ("net.ipv4.ip_forward").
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 
