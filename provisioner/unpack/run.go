@@ -80,9 +80,21 @@ func start(ctx context.Context, args []string, name string, target *os.File) (_ 
 	defer func() { _ = result.Close() }()
 	setPipeSize(stdin)
 
-	c := &child{stdin: stdin, reply: make(chan []byte, 1)}
+	c := &child{stdin: stdin}
 	c.cmd = exec.CommandContext(ctx, name, args...)
 	c.cmd.Stdin = in
+	c.prepare(target, result)
+	if err := c.cmd.Start(); err != nil {
+		_ = stdin.Close()
+		_ = resultR.Close()
+		return nil, err
+	}
+	c.listen(resultR)
+	return c, nil
+}
+
+// prepare confines the child as far as can be done from outside.
+func (c *child) prepare(target, result *os.File) {
 	c.cmd.Stderr = &c.stderr
 	c.cmd.ExtraFiles = []*os.File{target, result} // TargetFD, ResultFD
 	c.cmd.Env = []string{"PATH=/nonexistent"}
@@ -95,17 +107,16 @@ func start(ctx context.Context, args []string, name string, target *os.File) (_ 
 		Setsid:     true, // a terminal's interrupt is ours to act on
 		// When this process dies, the child's input ends, and with it the child.
 	}
-	if err := c.cmd.Start(); err != nil {
-		_ = stdin.Close()
-		_ = resultR.Close()
-		return nil, err
-	}
+}
+
+// listen reads the child's result from r, which it closes.
+func (c *child) listen(r *os.File) {
+	c.reply = make(chan []byte, 1)
 	go func() {
-		b, _ := io.ReadAll(io.LimitReader(resultR, maxResult)) // what is cut off does not parse
-		_ = resultR.Close()
+		b, _ := io.ReadAll(io.LimitReader(r, maxResult)) // what is cut off does not parse
+		_ = r.Close()
 		c.reply <- b
 	}()
-	return c, nil
 }
 
 // feed copies r to the child. A child that has ended is no error here: it says

@@ -48,6 +48,7 @@ func Layer(root int, r io.Reader, limits unpack.Limits) (*unpack.Result, error) 
 type unpacker struct {
 	dirs   *dirStack
 	limits unpack.Limits
+	plain  bool // an archive that is no layer: nothing lies below it
 	notes  notes
 	buf    []byte
 
@@ -93,7 +94,7 @@ func tarError(err error) error {
 	if errors.Is(err, containerizer.ErrDataCorrupt) || errors.Is(err, containerizer.ErrResourceExhausted) || errors.Is(err, containerizer.ErrUnsupported) {
 		return err
 	}
-	return fmt.Errorf("read the layer's tar archive: %w: %w", err, containerizer.ErrDataCorrupt)
+	return fmt.Errorf("read the tar archive: %w: %w", err, containerizer.ErrDataCorrupt)
 }
 
 // classify adds the class to errors of the kernel.
@@ -237,7 +238,7 @@ func (u *unpacker) warn(format string, args ...any) {
 // charge counts n bytes of content.
 func (u *unpacker) charge(n int64) error {
 	if n < 0 || n > u.limits.Bytes-u.bytes {
-		return fmt.Errorf("the layer's files have more than %d bytes: %w", u.limits.Bytes, containerizer.ErrResourceExhausted)
+		return fmt.Errorf("the files have more than %d bytes: %w", u.limits.Bytes, containerizer.ErrResourceExhausted)
 	}
 	u.bytes += n
 	return nil

@@ -33,6 +33,9 @@ func ChildMain(args []string) int {
 }
 
 func child(args []string) (*unpack.Result, error) {
+	if len(args) == 2 && args[0] == unpack.ArchiveMode {
+		return archiveChild(args[1])
+	}
 	var limits unpack.Limits
 	if len(args) != 1 {
 		return nil, fmt.Errorf("unpack has %d arguments, not one (it is started by berth itself): %w", len(args), containerizer.ErrInvalid)

@@ -41,6 +41,8 @@ const (
 type dirStack struct {
 	root  int
 	nodes []dirNode
+	// uid and gid own the directories that enter makes.
+	uid, gid int
 	// created is told of each directory that enter makes.
 	created func(path string, replaced replacement) error
 }
@@ -186,7 +188,7 @@ func (d *dirStack) make(name string, replaced replacement) error {
 	}
 	d.nodes = append(d.nodes, dirNode{name, fd})
 	// A parent with the set-group-ID bit would pass on its group, and the bit.
-	if err := unix.Fchown(fd, 0, 0); err != nil {
+	if err := unix.Fchown(fd, d.uid, d.gid); err != nil {
 		return fmt.Errorf("chown directory %q: %w", name, err)
 	}
 	if err := unix.Fchmod(fd, 0o755); err != nil {

@@ -291,7 +291,7 @@ func (u *unpacker) link(h *tar.Header, base string) error {
 		return invalid("the hard link's target %q is not valid", printable(h.Linkname))
 	}
 	for _, c := range target {
-		if strings.HasPrefix(c, whiteoutPrefix) {
+		if strings.HasPrefix(c, whiteoutPrefix) && !u.plain {
 			return invalid("the hard link's target %q is a whiteout", printable(h.Linkname))
 		}
 	}
@@ -343,6 +343,9 @@ func (u *unpacker) linkTo(tdir int, tbase, base string, target *unix.Stat_t) err
 
 // foreignLink holds a place for a link to a file that only a lower layer can have.
 func (u *unpacker) foreignLink(base string, target []string) error {
+	if u.plain {
+		return invalid("the hard link's target %q is not in the archive", printable(strings.Join(target, "/")))
+	}
 	const most = 4096 // each later link looks through them
 	if len(u.notes.links) >= most {
 		return fmt.Errorf("the layer has more than %d hard links to files of lower layers: %w", most, containerizer.ErrResourceExhausted)
