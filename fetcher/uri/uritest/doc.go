@@ -1,0 +1,2 @@
+// Package uritest is the conformance suite of uri.Scheme.
+package uritest
