@@ -62,6 +62,15 @@ func (e *Engine) firstUse(ctx context.Context) error {
 	if err := e.importRecords(); err != nil {
 		return err
 	}
+	strayed, err := e.strayedSandboxes()
+	if err != nil {
+		return err
+	}
+	for _, id := range strayed {
+		if err := e.removeSandbox(id); err != nil {
+			e.log.Warn("a sandbox of before the reboot is left", fieldID(id), fieldError(err))
+		}
+	}
 	return writeAside(marker, []byte(e.bootID))
 }
 

@@ -49,6 +49,9 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 	if c.Parent, err = e.parentOf(l.id); err != nil {
 		return err
 	}
+	if err := e.fetchArtifacts(ctx, op, c); err != nil {
+		return err
+	}
 	info, err := e.isolate(ctx, op, h, c)
 	if err != nil {
 		return err

@@ -75,6 +75,17 @@ func scenarios() map[string]scenario {
 			_, werr := e.Wait(ctx, id)
 			return errors.Join(err, werr, e.Close(ctx))
 		},
+		"artifacts": func(ctx context.Context, n *node, _ *engine.Engine, dir string) error {
+			n.opts.Artifacts = &artifacts{}
+			e, err := engine.New(n.opts)
+			if err != nil {
+				return err
+			}
+			s := named(dir, lives(dir))
+			s.Artifacts = []containerizer.Artifact{{URI: "file:///x"}}
+			child := &containerizer.Spec{Process: containerizer.Process{Args: []string{"/bin/sh", "-c", lives(dir)}}, Artifacts: s.Artifacts}
+			return errors.Join(launch(ctx, e, id, s), launch(ctx, e, id.Child("a"), child), e.Destroy(ctx, id), e.Close(ctx))
+		},
 		"exit and start again": func(ctx context.Context, _ *node, e *engine.Engine, dir string) error {
 			err := launch(ctx, e, id, named(dir, "exit 0"))
 			_, werr := e.Wait(ctx, id)

@@ -15,6 +15,8 @@
 //	STATE/names/NAME                symbolic link to the id
 //	STATE/journal/N                 events of five minutes, one JSON line each
 //	STATE/owed/ID                   the container could not be released; retried
+//	ROOT/sandboxes/ID[/children/…]/ sandbox of a container with artifacts: files, and
+//	                                a note that they are there; Container.Dir links to it
 //	ROOT/records/ID[/children/…]/   record.json and log of what survives a reboot
 //
 // A container appears by one rename, complete and locked, and disappears by one.

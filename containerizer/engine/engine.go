@@ -30,6 +30,8 @@ type Options struct {
 	Launcher containerizer.Launcher
 	// Provisioner makes root filesystems from images; nil refuses images.
 	Provisioner containerizer.Provisioner
+	// Artifacts fetches what containers find in their sandbox; nil refuses artifacts.
+	Artifacts containerizer.ArtifactFetcher
 	// Isolators in the order in which they prepare.
 	Isolators []containerizer.Isolator
 	// Log is where the engine tells what it does; nil is nowhere.

@@ -83,9 +83,12 @@ func (e *Engine) createOp(ctx context.Context, op *operation, req *request, spec
 // begins with: every step that teardown would have to undo. They are recorded at
 // once, because undoing a step that was not reached is a no-op.
 func (e *Engine) launchEntries(spec *containerizer.Spec) entries {
-	first := make(entries, 0, len(e.isolators)+2)
+	first := make(entries, 0, len(e.isolators)+3)
 	if spec.Image != nil || slices.ContainsFunc(spec.Mounts, func(m containerizer.Mount) bool { return m.Type == containerizer.MountImage }) {
 		first = append(first, imageEntry())
+	}
+	if len(spec.Artifacts) > 0 {
+		first = append(first, sandboxEntry())
 	}
 	for _, iso := range e.isolators {
 		first = append(first, ledgerEntry{ownEntries, kindIsolator, iso.Name()})

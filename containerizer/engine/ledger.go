@@ -32,12 +32,14 @@ const (
 	kindLauncher  = "launcher"  // Launcher.Launch may have been called
 	kindIsolator  = "isolator"  // Isolator.Prepare may have been called, by name
 	kindProvision = "provision" // Provisioner.Provision may have been called
+	kindSandbox   = "sandbox"   // the sandbox in ROOT may exist
 )
 
 type ledgerEntry struct{ owner, kind, name string }
 
 // Entries that a container has once.
 
+func sandboxEntry() ledgerEntry { return ledgerEntry{ownEntries, kindSandbox, "artifacts"} }
 func imageEntry() ledgerEntry   { return ledgerEntry{ownEntries, kindProvision, "image"} }
 func processEntry() ledgerEntry { return ledgerEntry{ownEntries, kindLauncher, "process"} }
 

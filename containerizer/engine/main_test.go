@@ -83,7 +83,7 @@ func (n *node) leftovers(tb testing.TB) []string {
 	var left []string
 	for _, d := range []string{
 		n.first.Root, n.last.Root, n.provisioner.Root,
-		filepath.Join(n.state, "containers"), filepath.Join(n.state, "names"), filepath.Join(n.root, "records"),
+		filepath.Join(n.state, "containers"), filepath.Join(n.state, "names"), filepath.Join(n.root, "records"), filepath.Join(n.root, "sandboxes"),
 	} {
 		found, err := os.ReadDir(d)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -20,6 +20,7 @@ const (
 	journalFolder    = "journal"
 	owedFolder       = "owed"
 	recordsFolder    = "records"
+	sandboxesFolder  = "sandboxes"
 
 	specFile       = "spec.json"
 	statusFile     = "status.json"
@@ -30,6 +31,9 @@ const (
 	limitationFile = "limitation" // the limit for which the container is being killed
 	recordFile     = "record.json"
 	logFile        = "container.log"
+	sandboxLink    = "sandbox" // of Container.Dir, see containerizer.MountSandboxPath
+	filesFolder    = "files"   // of a sandbox in ROOT
+	fetchedFile    = "fetched" // of a sandbox in ROOT: the boot in which its artifacts came
 
 	// Folders of containers that appear or disappear. No element of an id begins so.
 	newPrefix  = ".new-"
@@ -49,6 +53,11 @@ func (e *Engine) dir(id containerizer.ContainerID) string {
 // recordDir is the folder of id that survives a reboot.
 func (e *Engine) recordDir(id containerizer.ContainerID) string {
 	return below(filepath.Join(e.root, recordsFolder), id)
+}
+
+// sandboxDir is the folder of id's sandbox, where it has artifacts.
+func (e *Engine) sandboxDir(id containerizer.ContainerID) string {
+	return below(filepath.Join(e.root, sandboxesFolder), id)
 }
 
 // childIDs lists the children of parent, or the roots for "", that are on disk in

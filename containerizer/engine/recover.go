@@ -21,7 +21,7 @@ func (e *Engine) Recover(ctx context.Context, repair bool) (*containerizer.Recov
 		return nil, err
 	}
 	r := &recovery{e: e, repair: repair}
-	for _, step := range []func(context.Context) error{r.records, r.containers, r.names, r.strangers} {
+	for _, step := range []func(context.Context) error{r.records, r.containers, r.names, r.sandboxes, r.strangers} {
 		if err := step(ctx); err != nil {
 			return &r.report, fmt.Errorf("recover: %w", err)
 		}

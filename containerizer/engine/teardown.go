@@ -70,7 +70,7 @@ func (e *Engine) destroyHeld(ctx context.Context, op *operation, h *held, l *loa
 			l.st.Termination, unseen = e.finalTermination(ctx, h, l, t), false
 			e.published(op, l)
 		}
-		if err := errors.Join(e.release(ctx, op, h, l), e.releaseRootfs(ctx, op, h, l)); err != nil {
+		if err := errors.Join(e.release(ctx, op, h, l), e.releaseRootfs(ctx, op, h, l), e.releaseSandbox(ctx, op, h, l)); err != nil {
 			return e.owe(l, err)
 		}
 		err = e.forget(op, h, l)

@@ -24,7 +24,7 @@ func ValidateSpec(id containerizer.ContainerID, s *containerizer.Spec) error {
 	}
 	for _, check := range []func(containerizer.ContainerID, *containerizer.Spec) error{
 		validateIdentity, validateRootfs, validateCommand, validateNamespaces,
-		validateMounts, validateDevices, validateSecurity, validateNetwork, validateRest,
+		validateMounts, validateArtifacts, validateDevices, validateSecurity, validateNetwork, validateRest,
 	} {
 		if err := check(id, s); err != nil {
 			return fmt.Errorf("container %q: %w", id.Short(), err)

@@ -35,6 +35,21 @@ func validateMounts(id containerizer.ContainerID, s *containerizer.Spec) error {
 	return nil
 }
 
+// maxArtifacts bounds how many a container may have.
+const maxArtifacts = 1000
+
+func validateArtifacts(_ containerizer.ContainerID, s *containerizer.Spec) error {
+	if len(s.Artifacts) > maxArtifacts {
+		return invalid("it has %d artifacts, at most %d are possible", len(s.Artifacts), maxArtifacts)
+	}
+	for i := range s.Artifacts {
+		if err := s.Artifacts[i].Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func validateMountSource(id containerizer.ContainerID, m *containerizer.Mount) error {
 	if hasNUL(m.Source) {
 		return invalid("source of the mount on %q holds a NUL byte", m.Destination)

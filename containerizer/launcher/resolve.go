@@ -21,7 +21,7 @@ const defaultUmask = 0o022
 // resolve makes the configuration of a program. root is the container's root
 // filesystem.
 func (l *Launcher) resolve(c *containerizer.Container, info *containerizer.LaunchInfo, p *containerizer.Process, root *os.File) (*launch.Config, *identity, error) {
-	who, err := userDatabase{root}.identify(p)
+	who, err := userDatabase{root: root}.identify(p)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -32,7 +32,12 @@ type identity struct {
 }
 
 // userDatabase reads the user and group files of a root filesystem.
-type userDatabase struct{ root *os.File }
+type userDatabase struct {
+	root *os.File
+	// lower are directories below root that are not mounted together with it yet; the
+	// first that has a file counts.
+	lower []*os.File
+}
 
 // identify resolves the user and groups of p in a root filesystem. The forms of
 // the user are those of Docker: "", "user", "uid", "user:group", with names and
@@ -192,11 +197,22 @@ func (d userDatabase) scan(path string, f func(fields []string) bool) error {
 // regular one (CVE-2024-9676), which is known before it is opened: to open a device
 // may do something, such as start a watchdog, or wait.
 func (d userDatabase) open(path string) (*os.File, error) {
+	file, err := openIn(d.root, path)
+	for _, root := range d.lower {
+		if file != nil || err != nil {
+			break
+		}
+		file, err = openIn(root, path)
+	}
+	return file, err
+}
+
+func openIn(root *os.File, path string) (*os.File, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	fd, err := unix.Openat2(int(d.root.Fd()), path, &how)
+	fd, err := unix.Openat2(int(root.Fd()), path, &how)
 	switch {
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 		return nil, nil

@@ -68,7 +68,7 @@ func database(tb testing.TB, files map[string]string) userDatabase {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = root.Close() })
-	return userDatabase{root}
+	return userDatabase{root: root}
 }
 
 func TestIdentify(t *testing.T) {
