@@ -47,6 +47,7 @@ func open(s cli.Settings) (cli.Node, error) {
 		berth = self
 	}
 	return wiring.New(s.Config, s.ConfigPath, log, wiring.Parts{
-		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Unpack: []string{self, fetching.UnpackChild}, Command: berth,
+		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
+		Unpack: []string{self, fetching.UnpackChild}, Command: berth,
 	}), nil
 }

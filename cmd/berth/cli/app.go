@@ -14,6 +14,8 @@ import (
 type Node interface {
 	Engine(ctx context.Context) (containerizer.Engine, error)
 	Images(ctx context.Context) (containerizer.Images, error)
+	// Artifacts fetches what URIs name.
+	Artifacts(ctx context.Context) (containerizer.Artifacts, error)
 	// Program returns what a launch of spec would do, readably, and does none of it
 	// beyond providing the image.
 	Program(ctx context.Context, id containerizer.ContainerID, spec *containerizer.Spec) (string, error)
@@ -102,6 +104,14 @@ func (a *App) images(ctx context.Context) (containerizer.Images, error) {
 		return nil, err
 	}
 	return n.Images(ctx)
+}
+
+func (a *App) artifacts(ctx context.Context) (containerizer.Artifacts, error) {
+	n, err := a.openNode()
+	if err != nil {
+		return nil, err
+	}
+	return n.Artifacts(ctx)
 }
 
 func (a *App) close() error {

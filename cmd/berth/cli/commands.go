@@ -69,6 +69,7 @@ func commands() []command {
 		{[]string{"volume"}, groupSystem, newVolumeGroup},
 		{[]string{"system"}, groupSystem, newSystemGroup},
 		{[]string{"info"}, groupSystem, newInfo},
+		{[]string{"fetch"}, groupOther, newFetch},
 		{[]string{"version"}, groupOther, newVersion},
 	}
 }

@@ -87,6 +87,9 @@ func (a *App) newContainer(ctx context.Context, f *createFlags, image string, co
 	if m.spec, err = f.Spec(h, image, command); err != nil {
 		return nil, err
 	}
+	if len(m.spec.Artifacts) > 0 && a.Elsewhere != nil {
+		return nil, ErrElsewhere // sooner than the engine finds out
+	}
 	if err := applyDefaults(m.spec, settings); err != nil {
 		return nil, err
 	}

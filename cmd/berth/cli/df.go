@@ -53,6 +53,14 @@ func (a *App) df(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
+	artifacts, err := a.artifacts(ctx)
+	if err != nil {
+		return err
+	}
+	cached, err := artifacts.CacheUsage(ctx)
+	if err != nil {
+		return err
+	}
 	layout := format.Layout{
 		Fields: []format.Field{
 			{Name: "Active", Header: "ACTIVE"},
@@ -69,6 +77,7 @@ func (a *App) df(ctx context.Context, text string) error {
 		dfRow("Images", usage.Images, len(used), stored, usage.ReclaimableBytes),
 		dfRow("Containers", len(containers), running, usage.WritableBytes, 0),
 		dfRow("Volumes", total, active, size, unused),
+		dfRow("Artifacts", cached.Entries, cached.UsedEntries, cached.Bytes, cached.Bytes-cached.UsedBytes),
 	}, format.Options{Format: text})
 }
 

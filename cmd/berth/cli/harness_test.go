@@ -15,6 +15,10 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/enginetest"
+	"github.com/berth-dev/berth/fetcher/artifact"
+	"github.com/berth-dev/berth/fetcher/cache"
+	"github.com/berth-dev/berth/fetcher/uri"
+	"github.com/berth-dev/berth/fetcher/uri/file"
 )
 
 func TestMain(m *testing.M) {
@@ -49,8 +53,9 @@ func newNode(t *testing.T) *node {
 // opened is the cli.Node of one command.
 type opened struct {
 	*node
-	settings cli.Settings
-	engine   *engine.Engine
+	settings  cli.Settings
+	engine    *engine.Engine
+	artifacts containerizer.Artifacts
 }
 
 func (o *opened) Sweep(context.Context) error { return nil } // the fake provisioner puts nothing off
@@ -67,7 +72,7 @@ func (o *opened) Logout(_ context.Context, registry string) (bool, error) {
 	return registry == "known.example", nil
 }
 
-func (o *opened) Engine(context.Context) (containerizer.Engine, error) {
+func (o *opened) Engine(ctx context.Context) (containerizer.Engine, error) {
 	if o.engine != nil {
 		return o.engine, nil
 	}
@@ -75,8 +80,12 @@ func (o *opened) Engine(context.Context) (containerizer.Engine, error) {
 	if err := os.MkdirAll(p.Root, 0o700); err != nil {
 		return nil, err
 	}
+	artifacts, err := o.Artifacts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	e, err := engine.New(engine.Options{
-		Root: o.settings.Root, State: o.settings.State, Launcher: &enginetest.Launcher{},
+		Root: o.settings.Root, State: o.settings.State, Launcher: &enginetest.Launcher{}, Artifacts: artifacts,
 		Provisioner: &provisioner{p, o.images}, Isolators: []containerizer.Isolator{enginetest.Freezer{}, o.usage},
 	})
 	o.engine = e
@@ -84,6 +93,13 @@ func (o *opened) Engine(context.Context) (containerizer.Engine, error) {
 }
 
 func (o *opened) Images(context.Context) (containerizer.Images, error) { return o.images, nil }
+
+func (o *opened) Artifacts(context.Context) (containerizer.Artifacts, error) {
+	if o.artifacts == nil {
+		o.artifacts = artifact.New([]uri.Scheme{file.New()}, cache.New(filepath.Join(o.settings.Root, "artifacts"), cache.Options{}), nil, artifact.Options{})
+	}
+	return o.artifacts, nil
+}
 
 func (o *opened) Program(_ context.Context, _ containerizer.ContainerID, s *containerizer.Spec) (string, error) {
 	return "program of " + s.Image.Reference + "\n", nil

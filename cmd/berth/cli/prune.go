@@ -16,8 +16,8 @@ import (
 
 // pruneFlags are the flags of the commands that prune.
 type pruneFlags struct {
-	all, force, volumes bool
-	filters             []string
+	all, force, volumes, artifacts bool
+	filters                        []string
 }
 
 func (f *pruneFlags) register(set *pflag.FlagSet) {
@@ -98,11 +98,15 @@ func newSystemPrune(a *App) *cobra.Command {
 		if f.volumes {
 			list = append(list, "volumes without a name that no container uses")
 		}
+		if f.artifacts {
+			list = append(list, "all cached artifacts")
+		}
 		return list
 	}
 	cmd, f := a.pruneCommand("Remove ended containers and unused images", what, a.pruneSystem)
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "remove all images without a container, not only those without a name")
 	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "remove volumes without a name that no container uses, too")
+	cmd.Flags().BoolVar(&f.artifacts, "artifacts", false, "empty the cache of artifacts, too")
 	return cmd
 }
 
@@ -112,11 +116,24 @@ func (a *App) pruneSystem(ctx context.Context, f *pruneFlags, age time.Duration)
 		return total, err
 	}
 	n, err := a.pruneImages(ctx, f, age)
-	if total += n; err != nil || !f.volumes {
-		return total, err
+	total += n
+	if err == nil && f.volumes {
+		n, err = a.pruneVolumes(ctx, anonymousName)
+		total += n
 	}
-	n, err = a.pruneVolumes(ctx, anonymousName)
-	return total + n, err
+	if err == nil && f.artifacts {
+		n, err = a.pruneArtifacts(ctx, age)
+		total += n
+	}
+	return total, err
+}
+
+func (a *App) pruneArtifacts(ctx context.Context, age time.Duration) (int64, error) {
+	artifacts, err := a.artifacts(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return artifacts.PruneCache(ctx, age)
 }
 
 func newContainerPrune(a *App) *cobra.Command {

@@ -35,11 +35,26 @@ type Config struct {
 	// Monitor is the path of berth-monitor; "" is beside berth.
 	Monitor string `toml:"monitor"`
 
+	Artifacts  Artifacts  `toml:"artifacts"`
 	Cgroup     Cgroup     `toml:"cgroup"`
 	Containers Containers `toml:"containers"`
 	Log        Log        `toml:"log"`
 	Network    Network    `toml:"network"`
 	Registries Registries `toml:"registries"`
+}
+
+// Artifacts says how artifacts are fetched.
+type Artifacts struct {
+	// CacheSize of all of them on this node, with a unit ("2g").
+	CacheSize string `toml:"cache_size"`
+	// MaxSize bounds the downloads of one container or `berth fetch`, MaxUnpacked what
+	// one archive unpacks to ("100g").
+	MaxSize     string `toml:"max_size"`
+	MaxUnpacked string `toml:"max_unpacked"`
+	// StallTimeoutSeconds is how long a server may send nothing.
+	StallTimeoutSeconds int64 `toml:"stall_timeout_seconds"`
+	// Hadoop is the path of the hadoop or hdfs command.
+	Hadoop string `toml:"hadoop"`
 }
 
 // Cgroup says who makes control groups, and where.
@@ -223,6 +238,7 @@ func (c *Config) check() error {
 		{"monitor", c.Monitor},
 		{"network.conf_dir", c.Network.ConfDir},
 		{"registries.auth_file", c.Registries.AuthFile},
+		{"artifacts.hadoop", c.Artifacts.Hadoop},
 	} {
 		if p.path != "" && p.path[0] != '/' {
 			return fmt.Errorf("%s = %q is not an absolute path", p.key, p.path)
@@ -246,6 +262,9 @@ func (c *Config) check() error {
 	}
 	if n := c.Containers.StopTimeoutSeconds; n != nil && *n < 0 {
 		return fmt.Errorf("containers.stop_timeout_seconds = %d is negative", *n)
+	}
+	if c.Artifacts.StallTimeoutSeconds < 0 {
+		return errors.New("artifacts.stall_timeout_seconds is not negative")
 	}
 	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {
 		return errors.New("containers.pids_limit and log.max_files are not negative")

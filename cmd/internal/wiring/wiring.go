@@ -28,6 +28,7 @@ type Node struct {
 	filters    *seccomp.Cache
 	engine     *engine.Engine
 	images     *provisioner.Provisioner
+	artifacts  containerizer.Artifacts
 }
 
 // Parts are what a program has or has not, because linking it costs every start
@@ -37,6 +38,8 @@ type Parts struct {
 	Fetcher func(config.Config) containerizer.Fetcher
 	// Accounts makes what logs in to registries; nil in a program that speaks to none.
 	Accounts func(config.Config) Accounts
+	// Artifacts makes what brings artifacts; without it containers have none.
+	Artifacts func(config.Config) (containerizer.Artifacts, error)
 	// Unpack is the command that unpacks a layer; none in a program that fetches
 	// nothing.
 	Unpack []string
@@ -59,7 +62,7 @@ func New(cfg config.Config, configPath string, log *log.Logger, parts Parts) *No
 }
 
 // Engine returns the embedded engine.
-func (n *Node) Engine(context.Context) (containerizer.Engine, error) {
+func (n *Node) Engine(ctx context.Context) (containerizer.Engine, error) {
 	if n.engine != nil {
 		return n.engine, nil
 	}
@@ -75,8 +78,13 @@ func (n *Node) Engine(context.Context) (containerizer.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	artifacts, err := n.artifactFetcher(ctx)
+	if err != nil {
+		return nil, err
+	}
 	n.engine, err = engine.New(engine.Options{
-		Root: n.cfg.Root, State: n.cfg.State, Launcher: l, Provisioner: images, Isolators: isolators, Log: n.logger("engine"),
+		Root: n.cfg.Root, State: n.cfg.State, Launcher: l, Provisioner: images, Artifacts: artifacts, Isolators: isolators,
+		Log: n.logger("engine"),
 	})
 	return n.engine, err
 }
@@ -151,7 +159,7 @@ func (n *Node) Program(ctx context.Context, id containerizer.ContainerID, spec *
 	var out strings.Builder
 	e, err := engine.New(engine.Options{
 		Root: dry.cfg.Root, State: state, Launcher: &launcher.DryRun{Launcher: l, Out: &out},
-		Provisioner: images, Isolators: isolators, Log: dry.logger("engine"),
+		Provisioner: images, Artifacts: noArtifacts{}, Isolators: isolators, Log: dry.logger("engine"),
 	})
 	if err != nil {
 		return "", err

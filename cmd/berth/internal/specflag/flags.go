@@ -42,6 +42,7 @@ type Flags struct {
 	devices    deviceFlags
 	security   securityFlags
 	log        logFlags
+	artifact   artifactFlags
 
 	name         string
 	labels       []string
@@ -83,6 +84,7 @@ func (f *Flags) Register(set *pflag.FlagSet) {
 	f.devices.register(set)
 	f.security.register(set)
 	f.log.register(set)
+	f.artifact.register(set)
 	f.ResourceFlags.Register(set)
 }
 
@@ -142,6 +144,7 @@ func (f *Flags) Spec(host Host, image string, command []string) (*containerizer.
 		f.devices.apply,
 		f.security.apply,
 		f.log.apply,
+		f.artifact.apply,
 		func(h Host, s *containerizer.Spec) error { return f.Apply(h, &s.Resources) },
 		limitSwap,
 	}

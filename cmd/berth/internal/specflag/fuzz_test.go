@@ -107,3 +107,19 @@ func FuzzDevice(f *testing.F) {
 func FuzzNetwork(f *testing.F) {
 	fuzz(f, "--network", []string{"a", "name=a,ip=10.0.0.1", "a:ip=10.0.0.1,mac=02:00:00:00:00:01", "ns:/proc/1/ns/net", "none"}, func(*testing.T, *containerizer.Spec) {})
 }
+
+func FuzzArtifact(f *testing.F) {
+	seeds := []string{
+		"https://h/a.tgz,cache,executable=true", "./a,output=b/c,extract=false", `"https://h/a,b",keep`, "s3://b/k,sha256=" + strings.Repeat("0", 64), "a,user=1:2", ",", "a,=",
+	}
+	fuzz(f, "--artifact", seeds, func(t *testing.T, s *containerizer.Spec) {
+		t.Helper()
+		if len(s.Artifacts) != 1 || len(s.Mounts) != 1 || s.Mounts[0].Destination != "/sandbox" {
+			t.Fatalf("%d artifacts, mounts %+v", len(s.Artifacts), s.Mounts)
+		}
+		a := &s.Artifacts[0]
+		if err := a.Validate(); err != nil || !strings.Contains(a.URI, "://") && !path.IsAbs(a.URI) {
+			t.Errorf("%+v: %v", a, err)
+		}
+	})
+}

@@ -117,6 +117,7 @@ func TestSpecGolden(t *testing.T) {
 		"dns":         "--no-hosts=false --dns 1.1.1.1 --dns-search example.org --dns-option ndots:2 --add-host db:10.0.0.1 --add-host v6=[fd00::1] --add-host gw:host-gateway debian",
 		"security":    "--privileged=false --cap-add net_admin --cap-drop ALL --security-opt no-new-privileges --security-opt seccomp=profile.json --security-opt apparmor=unconfined --security-opt label=type:foo_t --security-opt mask=/proc/foo debian",
 		"unconfined":  "--privileged --security-opt seccomp=unconfined --security-opt systempaths=unconfined --security-opt label=disable debian",
+		"artifacts":   "--artifact https://example.org/a.tgz,cache,sha256=" + strings.Repeat("0a", 32) + " --artifact ./tool,executable,output=bin/tool,user=1000:1000 --artifact s3://b/k.zip,extract=false --sandbox /work -e BERTH_SANDBOX=/mine debian",
 		"userns":      "--userns private -v data:/data -v /a:/b debian",
 		"memory":      "-m 64m debian",
 		"uidmap":      "--uidmap 0:100000:1000 --uidmap 1000:1000:1 --gidmap 0:200000:1000 debian",
