@@ -206,7 +206,7 @@ func (n *node) inspect(id, template string) string {
 // takes too long.
 func eventually(t *testing.T, check func() string) {
 	t.Helper()
-	const limit, step = 15 * time.Second, 10 * time.Millisecond
+	const limit, step = patience, 10 * time.Millisecond
 	var last string
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(step) {
 		if last = check(); last == "" {
