@@ -105,7 +105,7 @@ func (m *machine) command(ctx context.Context) *exec.Cmd {
 		"-machine", board, "-accel", m.options.accelerator, "-cpu", "max",
 		"-smp", strconv.Itoa(m.options.cpus), "-m", strconv.Itoa(m.options.memoryMiB),
 		"-kernel", m.kernel, "-initrd", m.ramdisk,
-		"-append", "console=" + console + " quiet panic=-1 rdinit=/init mitigations=off random.trust_cpu=on",
+		"-append", "console=" + console + " quiet panic=-1 rdinit=/init mitigations=off random.trust_cpu=on no_timer_check",
 		"-chardev", "file,id=console,path=" + m.consolePath(), "-serial", "chardev:console",
 		"-device", "virtio-serial",
 		"-chardev", "socket,id=output,path=" + filepath.Join(m.dir, "output"),
