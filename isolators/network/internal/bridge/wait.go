@@ -13,8 +13,9 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// settle bounds the wait for a new cable to carry packets.
-const settle = 2 * time.Second
+// settle bounds the wait for a new cable to carry packets. It takes milliseconds, but
+// seconds where a busy kernel makes many cables.
+const settle = 20 * time.Second
 
 // waitUp waits for the kernel to notice that a cable is plugged in at both ends,
 // which it does in the background: a packet sent before is lost, and a connection
