@@ -34,6 +34,8 @@ type node struct {
 	images *images
 	// usage is what containers use.
 	usage *usage
+	// closeErr is what giving up a node says.
+	closeErr error
 }
 
 func newNode(t *testing.T) *node {
@@ -107,11 +109,11 @@ func (o *opened) Program(_ context.Context, _ containerizer.ContainerID, s *cont
 
 func (o *opened) Close() error {
 	if o.engine == nil {
-		return nil
+		return o.closeErr
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return o.engine.Close(ctx)
+	return errors.Join(o.engine.Close(ctx), o.closeErr)
 }
 
 // provisioner knows the images that the store has.

@@ -21,9 +21,7 @@ func (a *App) Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err := a.Run(ctx, args)
-	if closeErr := a.close(); err == nil {
-		err = closeErr
-	}
+	closeErr := a.close()
 	if a.Elsewhere != nil && errors.Is(err, ErrElsewhere) {
 		return a.Elsewhere()
 	}
@@ -35,6 +33,11 @@ func (a *App) Main(args []string) int {
 		_, _ = fmt.Fprintln(a.Err, "berth: interrupted")
 	default:
 		_, _ = fmt.Fprintf(a.Err, "berth: %s\n", message(err))
+	}
+	if closeErr != nil {
+		// What was asked for is done, or has an error of its own; this is what is left
+		// to others.
+		_, _ = fmt.Fprintf(a.Err, "berth: %s\n", message(closeErr))
 	}
 	return exitCode(err)
 }

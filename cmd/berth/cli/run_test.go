@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -41,6 +42,21 @@ func TestRunForeground(t *testing.T) {
 	}
 	if got := n.must("ps", "-a", "-q"); got != "" {
 		t.Errorf("containers are left: %s", got)
+	}
+}
+
+// A command whose own work is done keeps its exit code when what it leaves behind is
+// not cleaned up yet, and says so.
+func TestLeftToOthers(t *testing.T) {
+	n := newNode(t)
+	n.closeErr = errors.New("the rest is left")
+	for script, want := range map[string]result{
+		"echo~hello": {out: "hello\n", err: "berth: the rest is left\n"},
+		"exit~42":    {err: "berth: the rest is left\n", code: 42},
+	} {
+		if got := n.run(words("run --rm --entrypoint /bin/sh test -c " + script)...); got != want {
+			t.Errorf("%s: got %+v, want %+v", script, got, want)
+		}
 	}
 }
 

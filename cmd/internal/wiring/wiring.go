@@ -197,7 +197,9 @@ func (n *Node) Close() error {
 	if n.engine != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		err = n.engine.Close(ctx)
+		if err = n.engine.Close(ctx); errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("leave the rest to the background or the next command after %s: %w", closeTimeout, err)
+		}
 	}
 	if n.images == nil {
 		return err
