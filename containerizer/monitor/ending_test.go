@@ -411,7 +411,8 @@ func TestMonitorIsKilledAnytime(t *testing.T) {
 // A client that serves many processes keeps nothing of those that have ended.
 func TestClientForgets(t *testing.T) {
 	f := running(t)
-	ctx := contextOf(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*timeout) // it is 300 launches
+	defer cancel()
 	goroutines := runtime.NumGoroutine()
 	var before, after runtime.MemStats
 	runtime.GC()
