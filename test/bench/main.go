@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/test/bench/pull"
 	"github.com/berth-dev/berth/test/fixtures"
 )
 
@@ -24,6 +26,10 @@ type options struct {
 	only   []string
 	peers  []string
 	rounds int
+
+	pullFolder string
+	pullRounds int
+	pullImages []string
 }
 
 // bench is a prepared benchmark.
@@ -63,15 +69,18 @@ func parse(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
 	f.StringVar(&o.bin, "bin", "bin", "`folder` of the berth binaries")
-	only := f.String("only", "busy,idle,exec,throughput,memory", "`cases` to measure, with commas")
-	peers := f.String("peers", "berth,berth-image,crun,runc,podman,conmon", "`contenders`, with commas; those not on the machine are left out")
+	only := f.String("only", "busy,idle,exec,throughput,memory,pull", "`cases` to measure, with commas")
+	peers := f.String("peers", "berth,berth-image,crun,runc,podman,conmon,containerd", "`contenders`, with commas; those not on the machine are left out")
 	f.IntVar(&o.rounds, "rounds", 60, "`number` of busy rounds; idle ones are half as many")
+	f.StringVar(&o.pullFolder, "pull-folder", ".cache/bench", "`folder` that keeps the images of the case pull")
+	f.IntVar(&o.pullRounds, "pull-rounds", 3, "`number` of rounds of the case pull")
+	images := f.String("pull-images", "big,many,small", "`images` of the case pull, with commas")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	o.only, o.peers = strings.Split(*only, ","), strings.Split(*peers, ",")
-	if o.rounds < 1 {
-		return o, errors.New("-rounds must be at least 1")
+	o.only, o.peers, o.pullImages = strings.Split(*only, ","), strings.Split(*peers, ","), strings.Split(*images, ",")
+	if o.rounds < 1 || o.pullRounds < 1 {
+		return o, errors.New("-rounds and -pull-rounds must be at least 1")
 	}
 	return o, nil
 }
@@ -93,10 +102,12 @@ func run(o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove(b.state)) }()
-	if err := b.prepare(ctx); err != nil {
-		return err
+	if !slices.Equal(o.only, []string{"pull"}) {
+		if err := b.prepare(ctx); err != nil {
+			return err
+		}
 	}
-	err = b.report(ctx, os.Stdout)
+	err = errors.Join(b.report(ctx, os.Stdout), b.pull(ctx, os.Stdout))
 	if b.close != nil {
 		err = errors.Join(err, b.close(context.WithoutCancel(ctx)))
 	}
@@ -113,6 +124,24 @@ func remove(dir string) (err error) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return err
+}
+
+// pull measures pulls, if they are asked for.
+func (b *bench) pull(ctx context.Context, w io.Writer) error {
+	if !slices.Contains(b.only, "pull") {
+		return nil
+	}
+	path, err := filepath.Abs(filepath.Join(b.bin, "berth"))
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(b.dir, "pull")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return pull.Run(ctx, w, pull.Options{
+		Berth: path, Folder: b.pullFolder, Dir: dir, Rounds: b.pullRounds, Peers: b.peers, Images: b.pullImages, Log: os.Stderr,
+	})
 }
 
 // prepare makes the files to run and finds who is there to run them.

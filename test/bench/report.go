@@ -22,7 +22,9 @@ const idleGap = 50 * time.Millisecond
 func (b *bench) report(ctx context.Context, w io.Writer) error {
 	out := &printer{w: w}
 	out.line("%s", machine())
-	out.line("%s", strings.Join(b.versions, "; "))
+	if len(b.versions) > 0 {
+		out.line("%s", strings.Join(b.versions, "; "))
+	}
 	for _, c := range []struct {
 		name string
 		do   func() error

@@ -1,0 +1,17 @@
+// Package pull measures pulling and unpacking images beside containerd and podman,
+// from one registry on loopback.
+//
+// The images are made of the machine's own files, always the same way: "big" is one
+// layer of shared libraries, "many" has twenty layers, "small" is one layer of 50 000
+// files below 64 KiB; all are compressed with gzip. They are kept, with the registry's
+// storage, in a folder for the next time.
+//
+// How it measures: contenders take turns, each with a root of its own that was never
+// used before and that is deleted only at the end (ext4 makes files many times slower
+// right after mass deletion). Before each command memory is touched and given back
+// (the first touch of a virtual machine's memory can cost more than what is
+// measured) and everything is written to disk; how long the disk takes afterwards is
+// timed apart. Processor time is that of the client's process tree and of the daemon
+// with its children. Peak memory is the most that all these processes had at one
+// moment: their private pages, and what they map of files, once for each program.
+package pull

@@ -1,0 +1,112 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// contender pulls images into a root of its own.
+type contender interface {
+	Name() string
+	// Open prepares a new root in the empty directory dir.
+	Open(ctx context.Context, dir string) (session, error)
+}
+
+// session is a root that is in use.
+type session interface {
+	// Pull is the command that pulls and unpacks an image.
+	Pull(ref string) []string
+	// Daemon is the process that does the work for the command; 0 is the command itself.
+	Daemon() int
+	Close() error
+}
+
+// berth pulls by itself.
+type berth struct{ path string }
+
+func (*berth) Name() string { return "berth" }
+
+func (b *berth) Open(_ context.Context, dir string) (session, error) {
+	return &command{args: []string{b.path, "--root", dir + "/root", "--state", dir + "/state", "pull", "-q"}}, nil
+}
+
+// podman pulls by itself.
+type podman struct{ path string }
+
+func (*podman) Name() string { return "podman" }
+
+func (p *podman) Open(_ context.Context, dir string) (session, error) {
+	return &command{args: []string{
+		p.path, "--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp", "--storage-driver", "overlay", "--events-backend", "none",
+		"pull", "-q", "--tls-verify=false",
+	}}, nil
+}
+
+// command is a session without a daemon.
+type command struct{ args []string }
+
+func (c *command) Pull(ref string) []string { return append(c.args[:len(c.args):len(c.args)], ref) }
+func (*command) Daemon() int                { return 0 }
+func (*command) Close() error               { return nil }
+
+// containerd is an instance of our own, with ctr as its client.
+type containerd struct{ path, ctr string }
+
+func (*containerd) Name() string { return "containerd" }
+
+func (c *containerd) Open(ctx context.Context, dir string) (session, error) {
+	s := &daemon{ctr: c.ctr, socket: filepath.Join(dir, "sock")}
+	conf := filepath.Join(dir, "config.toml")
+	text := fmt.Sprintf(`version = 2
+root = %q
+state = %q
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = %q
+[plugins."io.containerd.internal.v1.opt"]
+  path = %q
+`, dir+"/root", dir+"/state", s.socket, dir+"/opt")
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() //nolint:errcheck // the daemon's
+	s.cmd = exec.CommandContext(ctx, c.path, "--config", conf)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for range 100 {
+		if exec.CommandContext(ctx, c.ctr, "-a", s.socket, "version").Run() == nil {
+			return s, nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return nil, errors.Join(fmt.Errorf("containerd does not answer; its log is in %s", log.Name()), s.Close())
+}
+
+type daemon struct {
+	ctr, socket string
+	cmd         *exec.Cmd
+}
+
+func (d *daemon) Pull(ref string) []string {
+	return []string{d.ctr, "-a", d.socket, "-n", "bench", "images", "pull", "--plain-http", "--snapshotter", "overlayfs", ref}
+}
+
+func (d *daemon) Daemon() int { return d.cmd.Process.Pid }
+
+func (d *daemon) Close() error {
+	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = d.cmd.Wait()                          // says that it was a signal
+	return nil
+}
