@@ -33,6 +33,8 @@ type Limits struct {
 	XattrBytes int `json:"xattrBytes,omitempty"`
 	// Notes bounds the directories and links that need more than unpacking.
 	Notes int `json:"notes,omitempty"`
+	// Processors that the child uses at once; 0 is all.
+	Processors int `json:"-"`
 }
 
 // WithDefaults fills in the zero fields.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -35,7 +36,7 @@ func Run(ctx context.Context, command []string, target *os.File, r io.Reader, li
 	if err != nil {
 		return nil, fmt.Errorf("encode the limits: %w", err)
 	}
-	c, err := start(ctx, append(command[1:len(command):len(command)], string(conf)), command[0], target)
+	c, err := start(ctx, append(command[1:len(command):len(command)], string(conf)), command[0], target, limits.Processors)
 	if err != nil {
 		return nil, fmt.Errorf("start unpacking by %q: %w", command[0], err)
 	}
@@ -66,7 +67,7 @@ type child struct {
 
 var errNoResult = errors.New("the child says nothing")
 
-func start(ctx context.Context, args []string, name string, target *os.File) (_ *child, err error) {
+func start(ctx context.Context, args []string, name string, target *os.File, processors int) (_ *child, err error) {
 	in, stdin, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -84,7 +85,10 @@ func start(ctx context.Context, args []string, name string, target *os.File) (_ 
 	c.cmd = exec.CommandContext(ctx, name, args...)
 	c.cmd.Stdin = in
 	c.prepare(target, result)
-	if err := c.cmd.Start(); err != nil {
+	if processors > 0 {
+		c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS="+strconv.Itoa(processors))
+	}
+	if err := bounded(c.cmd.Start); err != nil {
 		_ = stdin.Close()
 		_ = resultR.Close()
 		return nil, err

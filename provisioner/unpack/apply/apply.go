@@ -32,6 +32,7 @@ func Layer(root int, r io.Reader, limits unpack.Limits) (*unpack.Result, error) 
 	u := newUnpacker(root, limits)
 	defer u.dirs.close()
 	defer u.notes.close()
+	defer func() { _ = u.writer.close() }() // its error was seen if it still matters
 	if err := u.all(tar.NewReader(s)); err != nil {
 		return nil, err
 	}
@@ -51,6 +52,7 @@ type unpacker struct {
 	plain  bool // an archive that is no layer: nothing lies below it
 	notes  notes
 	buf    []byte
+	writer *writer
 
 	entries, bytes, disk int64
 	warnings             []string
@@ -58,7 +60,7 @@ type unpacker struct {
 }
 
 func newUnpacker(root int, limits unpack.Limits) *unpacker {
-	u := &unpacker{limits: limits, notes: newNotes(), buf: make([]byte, 128<<10)}
+	u := &unpacker{limits: limits, notes: newNotes(), buf: make([]byte, 128<<10), writer: newWriter()}
 	u.dirs = &dirStack{root: root, created: u.implicitDir}
 	u.notes.implicit[""] = struct{}{}
 	return u
@@ -82,6 +84,12 @@ func (u *unpacker) all(t *tar.Reader) error {
 		if err := u.entry(h, t); err != nil {
 			return fmt.Errorf("entry %q: %w", printable(h.Name), classify(err))
 		}
+	}
+	if err := u.writer.close(); err != nil {
+		return err
+	}
+	if err := u.setLate(); err != nil {
+		return fmt.Errorf("set the attributes of directories: %w", classify(err))
 	}
 	if err := u.setDirTimes(); err != nil {
 		return fmt.Errorf("set the times of directories: %w", classify(err))
@@ -189,7 +197,7 @@ func (u *unpacker) rootEntry(h *tar.Header) error {
 	}
 	delete(u.notes.implicit, "")
 	u.notes.times[""] = times(h)
-	return u.dirAttributes(u.dirs.top(), h)
+	return u.dirAttributes(u.dirs.top(), "", h)
 }
 
 // create makes what h describes as base in the directory entered.

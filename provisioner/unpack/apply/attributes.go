@@ -47,24 +47,66 @@ func (u *unpacker) setDirTimes() error {
 		u.notes.times[path] = [2]unix.Timespec{}
 	}
 	for _, path := range sortedKeys(u.notes.times) {
-		var parts []string
+		parent, base := "", "."
 		if path != "" {
-			parts = strings.Split(path, "/")
+			parent, base = cutLast(path)
 		}
-		ok, err := u.dirs.find(parts)
-		if err != nil {
+		if err := u.findDir(parent); err != nil {
 			return err
 		}
-		if !ok {
-			return fmt.Errorf("directory %q of this layer is gone: %w", path, containerizer.ErrDataCorrupt)
-		}
 		ts := u.notes.times[path]
-		if err := unix.UtimesNanoAt(u.dirs.top(), ".", ts[:], 0); err != nil {
+		if err := unix.UtimesNanoAt(u.dirs.top(), base, ts[:], unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return fmt.Errorf("%q: %w", path, err)
 		}
 	}
 	return nil
 }
+
+// findDir enters a directory that this layer has.
+func (u *unpacker) findDir(path string) error {
+	var parts []string
+	if path != "" {
+		parts = strings.Split(path, "/")
+	}
+	ok, err := u.dirs.find(parts)
+	if err == nil && !ok {
+		err = fmt.Errorf("directory %q of this layer is gone: %w", path, containerizer.ErrDataCorrupt)
+	}
+	return err
+}
+
+// cutLast splits a path into directory and name.
+func cutLast(path string) (dir, base string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return "", path
+}
+
+// setLate gives directories what their children were not to inherit.
+func (u *unpacker) setLate() error {
+	for _, path := range sortedKeys(u.notes.late) {
+		if err := u.findDir(path); err != nil {
+			return err
+		}
+		late := u.notes.late[path]
+		if late.acl != "" {
+			h := &tar.Header{Name: path, PAXRecords: map[string]string{paxXattr + defaultACL: late.acl}}
+			if err := u.xattrs(u.dirs.top(), h); err != nil {
+				return fmt.Errorf("%q: %w", path, err)
+			}
+		}
+		if err := unix.Fchmod(u.dirs.top(), late.mode); err != nil {
+			return fmt.Errorf("chmod %q: %w", path, err)
+		}
+	}
+	return nil
+}
+
+const (
+	setGID     = unix.S_ISGID
+	defaultACL = "system.posix_acl_default"
+)
 
 const paxXattr = "SCHILY.xattr."
 
@@ -92,6 +134,16 @@ func (u *unpacker) xattrs(fd int, h *tar.Header) error {
 	return nil
 }
 
+// hasXattrs says whether an entry has extended attributes.
+func hasXattrs(h *tar.Header) bool {
+	for k := range h.PAXRecords {
+		if strings.HasPrefix(k, paxXattr) {
+			return true
+		}
+	}
+	return false
+}
+
 func sortedXattrs(h *tar.Header) []string {
 	var keys []string
 	for k := range h.PAXRecords {
@@ -110,7 +162,7 @@ func allowedXattr(name string) bool {
 	case strings.HasPrefix(name, "user."):
 		return true
 	}
-	return name == "security.capability" || name == "system.posix_acl_access" || name == "system.posix_acl_default"
+	return name == "security.capability" || name == "system.posix_acl_access" || name == defaultACL
 }
 
 // node makes a FIFO, or a device that every container has anyway. A character

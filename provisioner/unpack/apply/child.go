@@ -20,7 +20,7 @@ const memoryLimit = 256 << 20
 // reply was sent, be it an error.
 func ChildMain(args []string) int {
 	debug.SetMemoryLimit(memoryLimit)
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(200)
 	reply := unpack.NewReply(child(args))
 	b, err := json.Marshal(reply)
 	if err != nil {

@@ -187,12 +187,10 @@ func (d *dirStack) make(name string, replaced replacement) error {
 		return fmt.Errorf("open directory %q: %w", name, err)
 	}
 	d.nodes = append(d.nodes, dirNode{name, fd})
-	// A parent with the set-group-ID bit would pass on its group, and the bit.
-	if err := unix.Fchown(fd, d.uid, d.gid); err != nil {
-		return fmt.Errorf("chown directory %q: %w", name, err)
-	}
-	if err := unix.Fchmod(fd, 0o755); err != nil {
-		return fmt.Errorf("chmod directory %q: %w", name, err)
+	if d.uid != 0 || d.gid != 0 {
+		if err := unix.Fchown(fd, d.uid, d.gid); err != nil {
+			return fmt.Errorf("chown directory %q: %w", name, err)
+		}
 	}
 	return d.created(d.path(), replaced)
 }

@@ -92,7 +92,8 @@ func readNames(fd int) ([]string, error) {
 }
 
 func (u *unpacker) directory(h *tar.Header, base string) error {
-	err := unix.Mkdirat(u.dirs.top(), base, 0o700)
+	err := unix.Mkdirat(u.dirs.top(), base, mode(h)&^setGID)
+	isNew := true
 	switch err {
 	case nil:
 		u.disk += blockSize
@@ -102,9 +103,10 @@ func (u *unpacker) directory(h *tar.Header, base string) error {
 			return err
 		}
 		if isDir {
+			isNew = false
 			break
 		}
-		if err := unix.Mkdirat(u.dirs.top(), base, 0o700); err != nil {
+		if err := unix.Mkdirat(u.dirs.top(), base, mode(h)&^setGID); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
 		u.notes.renew(join(u.dirs.path(), base))
@@ -120,20 +122,36 @@ func (u *unpacker) directory(h *tar.Header, base string) error {
 	path := u.dirs.path()
 	delete(u.notes.implicit, path)
 	u.notes.times[path] = times(h)
-	return u.dirAttributes(u.dirs.top(), h)
+	if isNew && h.Uid == 0 && h.Gid == 0 && mode(h)&^0o1777 == 0 && !hasXattrs(h) {
+		return nil // mkdir(2) did all of it
+	}
+	return u.dirAttributes(u.dirs.top(), path, h)
 }
 
-func (u *unpacker) dirAttributes(fd int, h *tar.Header) error {
+// dirAttributes leaves what children would inherit, the set-group-ID bit and the
+// default ACL, to the end.
+func (u *unpacker) dirAttributes(fd int, path string, h *tar.Header) error {
 	if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
 		return fmt.Errorf("chown: %w", err)
+	}
+	acl, inherited := h.PAXRecords[paxXattr+defaultACL]
+	if inherited {
+		delete(h.PAXRecords, paxXattr+defaultACL)
 	}
 	if err := u.xattrs(fd, h); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(fd, mode(h)); err != nil {
+	if err := unix.Fchmod(fd, mode(h)&^setGID); err != nil {
 		return fmt.Errorf("chmod: %w", err)
 	}
-	return nil
+	if !inherited {
+		acl = u.notes.late[path].acl // of an earlier entry
+	}
+	delete(u.notes.late, path)
+	if inherited || acl != "" || mode(h)&setGID != 0 {
+		u.notes.late[path] = lateDir{mode: mode(h), acl: acl}
+	}
+	return u.checkNotes()
 }
 
 func (u *unpacker) file(h *tar.Header, base string, content io.Reader) error {
@@ -150,6 +168,10 @@ func (u *unpacker) file(h *tar.Header, base string, content io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
+	if !sparse(h) && h.Size <= smallFile && !hasXattrs(h) {
+		u.disk += blocks(h.Size)
+		return u.writer.add(fd, h, content)
+	}
 	defer func() { _ = unix.Close(fd) }() // a failed write was reported by write
 	if sparse(h) {
 		err = u.writeSparse(fd, content, h.Size)
@@ -160,24 +182,22 @@ func (u *unpacker) file(h *tar.Header, base string, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return u.fileAttributes(fd, base, h)
+	return u.fileAttributes(fd, h)
 }
 
-// fileAttributes follows an order: chown clears set-id bits and capabilities,
-// and everything changes times.
-func (u *unpacker) fileAttributes(fd int, base string, h *tar.Header) error {
-	if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
-		return fmt.Errorf("chown: %w", err)
-	}
-	if err := u.xattrs(fd, h); err != nil {
-		return err
-	}
-	if m := mode(h); m&^0o777 != 0 {
-		if err := unix.Fchmod(fd, m); err != nil {
-			return fmt.Errorf("chmod: %w", err)
+// fileAttributes sets owner and attributes, of which chown clears capabilities.
+func (u *unpacker) fileAttributes(fd int, h *tar.Header) error {
+	a := attributesOf(h)
+	if hasXattrs(h) {
+		if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
+			return fmt.Errorf("chown: %w", err)
+		}
+		a.uid, a.gid = 0, 0 // done
+		if err := u.xattrs(fd, h); err != nil {
+			return err
 		}
 	}
-	return u.setTimes(base, h)
+	return a.set(fd)
 }
 
 func (u *unpacker) write(fd int, content io.Reader) error {

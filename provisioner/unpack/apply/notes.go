@@ -18,10 +18,17 @@ type notes struct {
 	fresh     map[string]struct{} // opaque because the lower directory was removed
 	whiteouts map[string][]string // directory -> names
 	times     map[string][2]unix.Timespec
+	late      map[string]lateDir
 	links     []unpack.Link
 	linkNode  []uint64 // inode of each link's placeholder
 	linkFD    []int
 	nwhite    int
+}
+
+// lateDir is what a directory gets when everything in it was made.
+type lateDir struct {
+	mode uint32
+	acl  string // the default ACL, if any
 }
 
 func newNotes() notes {
@@ -31,6 +38,7 @@ func newNotes() notes {
 		fresh:     map[string]struct{}{},
 		whiteouts: map[string][]string{},
 		times:     map[string][2]unix.Timespec{},
+		late:      map[string]lateDir{},
 	}
 }
 
@@ -46,6 +54,7 @@ func (n *notes) forget(dir string) {
 	delete(n.opaque, dir)
 	delete(n.fresh, dir)
 	delete(n.times, dir)
+	delete(n.late, dir)
 	n.nwhite -= len(n.whiteouts[dir])
 	delete(n.whiteouts, dir)
 }
@@ -77,8 +86,8 @@ func (n *notes) whiteoutDirs() []string {
 
 func (u *unpacker) checkNotes() error {
 	n := &u.notes
-	if len(n.implicit)+len(n.opaque)+len(n.links)+n.nwhite > u.limits.Notes {
-		return fmt.Errorf("the layer has more than %d whiteouts, unlisted directories and foreign links: %w", u.limits.Notes, containerizer.ErrResourceExhausted)
+	if len(n.implicit)+len(n.opaque)+len(n.links)+len(n.late)+n.nwhite > u.limits.Notes {
+		return fmt.Errorf("the layer has more than %d whiteouts, unlisted or special directories and foreign links: %w", u.limits.Notes, containerizer.ErrResourceExhausted)
 	}
 	return nil
 }
