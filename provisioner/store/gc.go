@@ -7,16 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-// staleFile is how old a single file in stage is when its writer must be dead.
-const staleFile = time.Hour
-
-func old(info fs.FileInfo) bool { return time.Since(info.ModTime()) > staleFile }
 
 // Collected tells what was taken away.
 type Collected struct {

@@ -103,21 +103,23 @@ func random() string {
 	return hex.EncodeToString(b[:])
 }
 
-// write puts a file in place by renaming; before, if given, comes before that.
+// write puts a file in place by renaming; before, if given, comes before that. The
+// file is locked while it is written, so that a sweep knows what a dead process left.
 func (s *Store) write(path string, data []byte, before func(*os.File) error) (err error) {
 	tmp := s.path("stage", "file-"+random())
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	l, err := try(tmp, syscall.LOCK_EX)
 	if err != nil {
-		return class(err)
+		return err
 	}
+	f := l.f
 	_, err = f.Write(data)
 	if err == nil && before != nil {
 		err = before(f)
 	}
-	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
+	err = errors.Join(err, f.Close())
 	if err != nil {
 		return class(errors.Join(err, os.Remove(tmp)))
 	}

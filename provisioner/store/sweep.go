@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -139,9 +138,8 @@ func (s *Store) sweepLeases() error {
 	return err
 }
 
-// sweepStage takes away what belongs to no live lease. Single files are written
-// and renamed within an instant; one that was not belongs to a dead process, but
-// only its age tells.
+// sweepStage takes away what belongs to no live lease, and single files that nobody
+// writes any more.
 func (s *Store) sweepStage() error {
 	names, err := s.names("stage")
 	if err != nil {
@@ -151,10 +149,10 @@ func (s *Store) sweepStage() error {
 	for _, name := range names {
 		id, _, _ := strings.Cut(name, "-")
 		if id == "file" {
-			if info, err := os.Lstat(s.path("stage", name)); err != nil || !old(info) {
-				continue
-			}
-		} else if s.live(id) {
+			removeUnlocked(s.path("stage", name))
+			continue
+		}
+		if s.live(id) {
 			continue
 		}
 		errs = append(errs, s.Trash(s.path("stage", name)))
@@ -162,14 +160,20 @@ func (s *Store) sweepStage() error {
 	return errors.Join(errs...)
 }
 
-// sweepIngest removes lock files that nobody holds.
+// removeUnlocked removes a file that nobody has locked.
+func removeUnlocked(path string) {
+	if l, err := try(path, syscall.LOCK_EX); err == nil {
+		_ = os.Remove(path) // the next sweep tries again
+		l.Release()
+	}
+}
+
+// sweepIngest removes lock files that nobody holds, and old downloads.
 func (s *Store) sweepIngest() error {
 	names, err := s.names("ingest")
 	for _, name := range names {
-		path := filepath.Join(s.path("ingest"), name)
-		if l, err := try(path, syscall.LOCK_EX); err == nil {
-			_ = os.Remove(path)
-			l.Release()
+		if s.stale(name) {
+			removeUnlocked(s.path("ingest", name))
 		}
 	}
 	return err
