@@ -5,9 +5,8 @@ import (
 	"errors"
 	"io"
 
-	"go.uber.org/zap"
-
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner/store"
 )
 
@@ -53,7 +52,19 @@ func (d *download) commit() error {
 // All of it goes through the hash again, and no state of the hash is saved: the
 // bytes have to be inflated once more in any case, beside which hashing is cheap,
 // and nobody vouches for a file that was written before the node went down.
+//
+// A source that sends something else is left, where there is another one.
 func (m *making) download(ctx context.Context, l store.ImageLayer, use func(opener, *download) error) error {
+	for {
+		err := m.downloadOnce(ctx, l, use)
+		if !doubted(m.origin, l.Blob, err) {
+			return err
+		}
+		m.p.log.Warn("layer is fetched from another source", log.String("digest", string(l.Blob.Digest)), log.Error(err))
+	}
+}
+
+func (m *making) downloadOnce(ctx context.Context, l store.ImageLayer, use func(opener, *download) error) error {
 	ranges, ok := m.origin.(containerizer.RangeOpener)
 	if ok && l.Blob.Size >= resumeBytes {
 		part, free, err := m.p.store.Partial(l.Blob.Digest, l.Blob.Size)
@@ -79,14 +90,14 @@ func (m *making) resume(ctx context.Context, origin containerizer.RangeOpener, p
 		if part.Have() == 0 {
 			return m.origin.Open(ctx, l.Blob)
 		}
-		m.p.log.Info("download carried on", zap.String("digest", string(l.Blob.Digest)), zap.Int64("bytes", part.Have()))
+		m.p.log.Info("download carried on", log.String("digest", string(l.Blob.Digest)), log.Int("bytes", int(part.Have())))
 		return &continued{Reader: part.Old(), rest: func() (io.ReadCloser, error) { return origin.OpenAt(ctx, l.Blob, part.Have()) }}, nil
 	}
 	try := func() error { return use(open, &download{w: part, skip: part.Have(), rename: part.Commit}) }
 	err := try()
 	if part.Have() > 0 && (errors.Is(err, containerizer.ErrDataCorrupt) || errors.Is(err, containerizer.ErrUnsupported)) && ctx.Err() == nil {
 		// What was left is of no use, or can only be had from the start.
-		m.p.log.Warn("download begun again", zap.String("digest", string(l.Blob.Digest)), zap.Error(err))
+		m.p.log.Warn("download begun again", log.String("digest", string(l.Blob.Digest)), log.Error(err))
 		if err := part.Reset(); err != nil {
 			return errors.Join(err, part.Drop())
 		}

@@ -37,6 +37,11 @@ type fakeFetcher struct {
 	opens map[digest.Digest]int
 	// wrap, when set, replaces the reader of a blob.
 	wrap func(d v1.Descriptor, r io.Reader) io.Reader
+	// ranges makes origins that can begin in the middle; offsets are where they did.
+	ranges  bool
+	offsets []int64
+	// connects counts connections.
+	connects int
 }
 
 func newFakeFetcher() *fakeFetcher {
@@ -55,7 +60,27 @@ func (f *fakeFetcher) Contents(context.Context, string) ([]containerizer.Archive
 }
 
 func (f *fakeFetcher) Connect(_ context.Context, name string, _ *containerizer.RegistryAuth) (containerizer.ImageOrigin, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.connects++
+	if f.ranges {
+		return &rangeOrigin{fakeOrigin{f, name}}, nil
+	}
 	return &fakeOrigin{f, name}, nil
+}
+
+type rangeOrigin struct{ fakeOrigin }
+
+func (o *rangeOrigin) OpenAt(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
+	r, err := o.Open(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	o.f.mu.Lock()
+	o.f.offsets = append(o.f.offsets, offset)
+	o.f.mu.Unlock()
+	_, err = io.CopyN(io.Discard, r, offset)
+	return r, err
 }
 
 type fakeOrigin struct {

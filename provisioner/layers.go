@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -20,22 +23,28 @@ import (
 	"github.com/berth-dev/berth/provisioner/unpack"
 )
 
-// layers makes all layers of an image available, several at once.
+// layers makes all layers of an image available, several at once and the largest
+// first: the last one to end is then a small one.
 func (p *Provisioner) layers(ctx context.Context, lease *store.Lease, origin containerizer.ImageOrigin, i *store.Image, progress *progress) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.o.Parallel)
 	seen := map[digest.Digest]bool{}
+	var todo []store.ImageLayer
 	for _, l := range i.Layers {
 		progress.waiting(l.Blob)
-	}
-	for _, l := range i.Layers {
 		if seen[l.DiffID] {
 			progress.done(l.Blob, "exists")
 			continue
 		}
 		seen[l.DiffID] = true
+		todo = append(todo, l)
+	}
+	slices.SortStableFunc(todo, func(a, b store.ImageLayer) int { return cmp.Compare(b.Blob.Size, a.Blob.Size) })
+	m := &making{p: p, lease: lease, origin: origin, progress: progress, limits: p.o.Limits}
+	m.limits.Processors = p.processors(todo)
+	for _, l := range todo {
 		g.Go(func() error {
-			if err := p.layer(ctx, lease, origin, l, progress); err != nil {
+			if err := m.layer(ctx, l); err != nil {
 				return fmt.Errorf("layer %s: %w", l.Blob.Digest, err)
 			}
 			return nil
@@ -44,46 +53,70 @@ func (p *Provisioner) layers(ctx context.Context, lease *store.Lease, origin con
 	return g.Wait()
 }
 
+// processors are those of one child. Where several children keep all of them busy,
+// each does better with its share: its threads then need not wake each other.
+func (p *Provisioner) processors(todo []store.ImageLayer) int {
+	missing := 0
+	for _, l := range todo {
+		if !p.store.HasLayer(store.LayerName(l.DiffID)) {
+			missing++
+		}
+	}
+	if missing < 2 {
+		return 0
+	}
+	return max(1, runtime.GOMAXPROCS(0)/min(missing, p.o.Parallel))
+}
+
+// making is the part of a pull that makes layers.
+type making struct {
+	p        *Provisioner
+	lease    *store.Lease
+	origin   containerizer.ImageOrigin
+	progress *progress
+	limits   unpack.Limits
+}
+
 // layer makes one layer available. Whoever else makes it at this moment, in this
 // or another process, is waited for.
-func (p *Provisioner) layer(ctx context.Context, lease *store.Lease, origin containerizer.ImageOrigin, l store.ImageLayer, progress *progress) error {
+func (m *making) layer(ctx context.Context, l store.ImageLayer) error {
+	p := m.p
 	name := store.LayerName(l.DiffID)
 	lock, err := p.store.LockLayer(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer lock.Release()
-	switch _, err := p.store.Layer(name); {
-	case err == nil && p.store.HasBlob(l.Blob.Digest, l.Blob.Size):
-		progress.done(l.Blob, "exists")
+	_, err = p.store.Layer(name)
+	if err == nil && p.store.HasBlob(l.Blob.Digest, l.Blob.Size) {
+		m.progress.done(l.Blob, "exists")
 		return nil
-	case err == nil:
-		for {
-			err := p.blobOnly(ctx, lease, origin, l, progress)
-			if !doubted(origin, l.Blob, err) {
-				return err
-			}
-		}
-	case !errors.Is(err, containerizer.ErrNotFound):
+	}
+	// Only now: who waits for others needs nothing, and who makes a layer waits for
+	// nobody.
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err == nil {
+		return m.blobOnly(ctx, l)
+	}
+	if !errors.Is(err, containerizer.ErrNotFound) {
 		p.log.Warn("layer replaced", log.String("digest", string(l.DiffID)), log.Error(err))
 	}
 	if err := p.store.DropLayer(name); err != nil {
 		return err
 	}
 	if p.store.HasBlob(l.Blob.Digest, l.Blob.Size) {
-		err := p.makeLayer(ctx, lease, p.kept(l.Blob), nil, l, progress)
+		err := m.make(ctx, m.kept(l.Blob), nil, l)
 		if err == nil || !errors.Is(err, containerizer.ErrDataCorrupt) {
 			return err
 		}
 		p.log.Warn("kept blob is broken and fetched again", log.String("digest", string(l.Blob.Digest)), log.Error(err))
 	}
-	for {
-		err := p.fetchLayer(ctx, lease, origin, l, progress)
-		if !doubted(origin, l.Blob, err) {
-			return err
-		}
-		p.log.Warn("layer is fetched from another source", log.String("digest", string(l.Blob.Digest)), log.Error(err))
-	}
+	return m.download(ctx, l, func(open opener, keep *download) error { return m.make(ctx, open, keep, l) })
 }
 
 // doubted says whether err is a source's that sent something else than d, and
@@ -93,25 +126,19 @@ func doubted(origin containerizer.ImageOrigin, d v1.Descriptor, err error) bool 
 	return ok && errors.Is(err, containerizer.ErrDataCorrupt) && doubter.Doubt(d)
 }
 
+// opener opens a blob at its start.
+type opener func() (io.ReadCloser, error)
+
 // kept opens a blob of the store.
-func (p *Provisioner) kept(d v1.Descriptor) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) { return os.Open(p.store.BlobPath(d.Digest)) }
+func (m *making) kept(d v1.Descriptor) opener {
+	return func() (io.ReadCloser, error) { return os.Open(m.p.store.BlobPath(d.Digest)) }
 }
 
-func (p *Provisioner) fetchLayer(ctx context.Context, lease *store.Lease, origin containerizer.ImageOrigin, l store.ImageLayer, progress *progress) error {
-	blob, err := lease.StageFile()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = blob.Close() }() // a failed write was reported by the copy
-	open := func() (io.ReadCloser, error) { return origin.Open(ctx, l.Blob) }
-	return p.makeLayer(ctx, lease, open, blob, l, progress)
-}
-
-// makeLayer runs one stream through both digests into a layer directory. The
-// blob goes into the file keep as well, if it is given.
-func (p *Provisioner) makeLayer(ctx context.Context, lease *store.Lease, open func() (io.ReadCloser, error), keep *os.File, l store.ImageLayer, progress *progress) error {
-	stage, err := lease.Stage()
+// make runs one stream through both digests into a layer directory. The blob goes
+// into keep as well, if it is given.
+func (m *making) make(ctx context.Context, open opener, keep *download, l store.ImageLayer) error {
+	p := m.p
+	stage, err := m.lease.Stage()
 	if err != nil {
 		return err
 	}
@@ -125,11 +152,8 @@ func (p *Provisioner) makeLayer(ctx context.Context, lease *store.Lease, open fu
 		return err
 	}
 	defer func() { _ = src.Close() }()
-	v := &verifier{r: src, d: l.Blob, hash: manifest.NewHash(l.Blob.Digest), progress: progress}
-	if keep != nil {
-		v.keep = keep
-	}
-	res, err := unpack.Run(ctx, p.o.UnpackCommand, target, v, p.o.Limits)
+	v := &verifier{r: src, d: l.Blob, hash: manifest.NewHash(l.Blob.Digest), progress: m.progress, keep: keep}
+	res, err := unpack.Run(ctx, p.o.UnpackCommand, target, v, m.limits)
 	if err != nil {
 		return v.blame(err)
 	}
@@ -142,15 +166,13 @@ func (p *Provisioner) makeLayer(ctx context.Context, lease *store.Lease, open fu
 	for _, w := range res.Warnings {
 		p.log.Warn("unpacked with a deviation", log.String("digest", string(l.DiffID)), log.String("deviation", w))
 	}
-	if keep != nil {
-		if err := p.store.CommitBlob(keep.Name(), l.Blob.Digest); err != nil {
-			return err
-		}
+	if err := keep.commit(); err != nil {
+		return err
 	}
 	if err := p.store.CommitLayer(stage, &store.Layer{Name: store.LayerName(l.DiffID), Blob: l.Blob.Digest, Content: *res}); err != nil {
 		return err
 	}
-	progress.done(l.Blob, "complete")
+	m.progress.done(l.Blob, "complete")
 	return nil
 }
 
@@ -167,29 +189,26 @@ func makeTarget(stage string) (*os.File, error) {
 
 // blobOnly fetches a blob whose layer is there, made from another compression
 // of it.
-func (p *Provisioner) blobOnly(ctx context.Context, lease *store.Lease, origin containerizer.ImageOrigin, l store.ImageLayer, progress *progress) error {
-	keep, err := lease.StageFile()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = keep.Close() }()
-	src, err := origin.Open(ctx, l.Blob)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = src.Close() }()
-	v := &verifier{r: src, d: l.Blob, hash: manifest.NewHash(l.Blob.Digest), progress: progress, keep: keep}
-	if _, err := io.Copy(io.Discard, v); err != nil {
-		return err
-	}
-	if err := v.finish(); err != nil {
-		return err
-	}
-	if err := p.store.CommitBlob(keep.Name(), l.Blob.Digest); err != nil {
-		return err
-	}
-	progress.done(l.Blob, "complete")
-	return nil
+func (m *making) blobOnly(ctx context.Context, l store.ImageLayer) error {
+	return m.download(ctx, l, func(open opener, keep *download) error {
+		src, err := open()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = src.Close() }()
+		v := &verifier{r: src, d: l.Blob, hash: manifest.NewHash(l.Blob.Digest), progress: m.progress, keep: keep}
+		if _, err := io.Copy(io.Discard, v); err != nil {
+			return err
+		}
+		if err := v.finish(); err != nil {
+			return err
+		}
+		if err := keep.commit(); err != nil {
+			return err
+		}
+		m.progress.done(l.Blob, "complete")
+		return nil
+	})
 }
 
 // verifier hashes a blob on its way, keeps a copy, and tells of the progress.
@@ -197,7 +216,7 @@ type verifier struct {
 	r        io.Reader
 	d        v1.Descriptor
 	hash     hash.Hash
-	keep     io.Writer
+	keep     *download // nil keeps nothing
 	progress *progress
 	n        int64
 	ended    bool
@@ -218,10 +237,8 @@ func (v *verifier) Read(p []byte) (int, error) {
 // take accounts for the next bytes of the blob.
 func (v *verifier) take(p []byte) error {
 	_, _ = v.hash.Write(p) // never fails (hash.Hash)
-	if v.keep != nil {
-		if _, err := v.keep.Write(p); err != nil {
-			return fmt.Errorf("keep the blob: %w", class(err))
-		}
+	if err := v.keep.take(p); err != nil {
+		return fmt.Errorf("keep the blob: %w", class(err))
 	}
 	v.n += int64(len(p))
 	if v.d.Size > 0 && v.n > v.d.Size {

@@ -289,7 +289,7 @@ func (g *generator) layer(m *model) ([]tar.Header, []string) {
 	var contents []string
 	for range 1 + g.r.IntN(10) {
 		g.time++
-		h := tar.Header{Name: g.path(), Mode: int64(g.r.IntN(0o1000)), Uid: g.r.IntN(3), Gid: g.r.IntN(3), ModTime: time.Unix(1_600_000_000+g.time, 0), Format: tar.FormatPAX}
+		h := tar.Header{Name: g.path(), Mode: int64(g.r.IntN(0o10000)), Uid: g.r.IntN(3), Gid: g.r.IntN(3), ModTime: time.Unix(1_600_000_000+g.time, 0), Format: tar.FormatPAX}
 		content := ""
 		switch g.r.IntN(10) {
 		case 0, 1, 2:

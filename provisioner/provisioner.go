@@ -38,7 +38,10 @@ type Options struct {
 	UnpackCommand []string
 	// Limits of one layer.
 	Limits unpack.Limits
-	// Parallel is how many layers are fetched at once; 0 is by the processors.
+	// Parallel is how many layers are fetched and unpacked at once, by all pulls of
+	// this provisioner together; 0 is by the processors. It bounds connections and
+	// memory: a layer takes about 16 MiB, one whose compression has a large window
+	// more.
 	Parallel int
 	// Backend is BackendAuto, BackendOverlay or BackendCopy.
 	Backend string
@@ -52,6 +55,7 @@ type Provisioner struct {
 	store   *store.Store
 	o       Options
 	log     *log.Logger
+	slots   chan struct{} // one for each layer under way
 }
 
 // New returns a provisioner over the store in the directory root. It does no I/O;
@@ -68,7 +72,9 @@ func New(root string, fetcher containerizer.Fetcher, o Options) (*Provisioner, e
 	if o.Parallel <= 0 {
 		o.Parallel = max(2, min(runtime.GOMAXPROCS(0), 4))
 	}
-	return &Provisioner{fetcher: fetcher, store: store.New(filepath.Clean(root)), o: o, log: o.Log}, nil
+	return &Provisioner{
+		fetcher: fetcher, store: store.New(filepath.Clean(root)), o: o, log: o.Log, slots: make(chan struct{}, o.Parallel),
+	}, nil
 }
 
 // Provision makes the root filesystem of a container.

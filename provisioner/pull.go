@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -46,6 +47,10 @@ func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource
 	if names == nil {
 		names = []string{name}
 	}
+	if i := p.pinned(names, name, want); i != nil {
+		progress.existing(i)
+		return i, nil
+	}
 	origin, err := p.fetcher.Connect(ctx, name, source.Auth)
 	if err != nil {
 		return nil, err
@@ -69,6 +74,17 @@ func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource
 	}
 	p.log.Info("image pulled", log.String("image", name), log.String("digest", string(i.Manifest.Digest)))
 	return i, nil
+}
+
+// pinned returns the image if name is one by digest, which stands for the same
+// bytes for ever, and all of it is here: nobody needs to be asked. names are those
+// that the image is to have.
+func (p *Provisioner) pinned(names []string, name string, want v1.Platform) *store.Image {
+	_, d, found := strings.Cut(name, "@")
+	if !found {
+		return nil
+	}
+	return p.unchanged(names, v1.Descriptor{Digest: digest.Digest(d)}, want)
 }
 
 // unchanged returns the image if all names stand for target already.

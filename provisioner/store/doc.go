@@ -9,6 +9,7 @@
 //	containers/ID/…                    writable layers, and which image a container uses
 //	leases/ID.json                     what a running pull needs; locked as long as it runs
 //	ingest/HEX                         locks of layers being made
+//	ingest/part-ALG-HEX                a blob being downloaded, or whose download broke off
 //	stage/LEASE-N/                     everything under construction
 //	pending/…                          what is not known to be on disk yet
 //	trash/…                            what is to be deleted
