@@ -60,6 +60,38 @@ type Doubter interface {
 	Doubt(d v1.Descriptor) bool
 }
 
+// BlobSource is implemented by readers of blobs that know who sends the bytes.
+type BlobSource interface {
+	// Source is the host, and how often the blob was asked for again. It is called by
+	// who reads.
+	Source() (host string, retries int)
+}
+
+// ImageSender is implemented by fetchers that can also bring images elsewhere.
+type ImageSender interface {
+	// Destination prepares to write one image under a user's reference. Errors:
+	// ErrInvalid, ErrUnsupported, ErrPermission, ErrUnavailable.
+	Destination(ctx context.Context, reference string) (ImageDestination, error)
+}
+
+// ImageDestination is a place that an image is written to: blobs before the manifests
+// that name them, manifests before the indexes. It is safe for concurrent use.
+type ImageDestination interface {
+	// Single says that there is room for one platform only.
+	Single() bool
+	// Has says whether a blob or manifest is there already.
+	Has(ctx context.Context, d v1.Descriptor) (bool, error)
+	// PutBlob stores a blob. open gives its content, verified as it is read, and may be
+	// called again when storing is tried again.
+	PutBlob(ctx context.Context, d v1.Descriptor, open func() (io.ReadCloser, error)) error
+	// PutManifest stores a manifest or index.
+	PutManifest(ctx context.Context, d v1.Descriptor, raw []byte) error
+	// Commit makes the reference stand for a manifest or index that was put.
+	Commit(ctx context.Context, d v1.Descriptor) error
+	// Close gives up what was not committed. It is safe to be called after Commit.
+	Close() error
+}
+
 // ArchivedImage is one image in an archive.
 type ArchivedImage struct {
 	// Reference is a canonical name to connect to.

@@ -32,14 +32,34 @@ type Image struct {
 	Configuration *v1.Image `json:"configuration,omitempty"`
 }
 
-// Progress is a state of one layer in a pull. Done == Total once complete; Total
-// is 0 while unknown.
+// Progress is a state of one layer in a pull, push or copy. Done == Total once
+// complete; Total is 0 while unknown.
 type Progress struct {
 	Layer digest.Digest // of the compressed blob
-	Phase string        // "waiting", "downloading", "exists", "complete"
-	Done  int64         // bytes
-	Total int64         // bytes
+	Phase Phase
+	Done  int64 // bytes
+	Total int64 // bytes
+	// Rate is in bytes a second, over the last moments; 0 while unknown.
+	Rate int64
+	// Retries is how often the blob had to be asked for again.
+	Retries int
+	// Source is the host that sends it, such as a mirror; "" is not known, or a file.
+	Source string
 }
+
+// Phase is what happens to a layer.
+type Phase string
+
+// Phases, in their order. A layer is unpacked while it is downloaded; Unpacking is
+// what remains when all of it has come.
+const (
+	PhaseWaiting     Phase = "waiting"
+	PhaseDownloading Phase = "downloading"
+	PhaseUnpacking   Phase = "unpacking"
+	PhaseUploading   Phase = "uploading"
+	PhaseExists      Phase = "exists"
+	PhaseComplete    Phase = "complete"
+)
 
 // RegistryAuth are credentials for one pull, in the forms of CRI's AuthConfig and
 // Docker's config.json. RegistryToken comes before Username and Password, these
@@ -128,4 +148,41 @@ type Images interface {
 	// Check verifies the store; with repair it removes what is broken. Each string is
 	// one finding.
 	Check(ctx context.Context, repair bool) ([]string, error)
+}
+
+// CopyOptions go with a push or a copy.
+type CopyOptions struct {
+	// Platform copies one platform of an image that has several; "" is all of them,
+	// in a place that can hold only one the node's.
+	Platform string
+	// Progress is as in PullOptions.
+	Progress func(Progress)
+}
+
+// ImportOptions say what an imported root filesystem becomes.
+type ImportOptions struct {
+	// Reference is the image's name; "" leaves it without one.
+	Reference string
+	// Changes are instructions of Dockerfiles that set the configuration: CMD,
+	// ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR.
+	Changes []string
+	// Message is a comment, for the image's history.
+	Message string
+	// Platform is "os/arch[/variant]"; "" is the node's.
+	Platform string
+	Progress func(Progress)
+}
+
+// ImageMover is implemented by Images that bring images to other places, and make
+// them of what is none.
+type ImageMover interface {
+	// Push sends a local image to where target says, "" being its own name. An image of
+	// several platforms goes as one if all of them are here, else the one that is.
+	// It returns the digest of what target stands for now.
+	Push(ctx context.Context, nameOrDigest, target string, o CopyOptions) (digest.Digest, error)
+	// Copy copies an image from one place to another, past the local store. Manifests
+	// and blobs stay as they are, so their digests stay.
+	Copy(ctx context.Context, source, target string, o CopyOptions) (digest.Digest, error)
+	// Import makes an image of one layer of the tar archive r, compressed or not.
+	Import(ctx context.Context, r io.Reader, o ImportOptions) (*Image, error)
 }

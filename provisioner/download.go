@@ -132,6 +132,14 @@ func (c *continued) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Source is that of the rest.
+func (c *continued) Source() (host string, retries int) {
+	if s, ok := c.body.(containerizer.BlobSource); ok {
+		return s.Source()
+	}
+	return "", 0
+}
+
 // Close ends the download.
 func (c *continued) Close() error {
 	if c.body == nil {

@@ -27,7 +27,7 @@ func TestImages(t *testing.T) {
 	p, root := newStore(t, f)
 	ctx := t.Context()
 
-	var phases []string
+	var phases []containerizer.Phase
 	one, err := p.Pull(ctx, source("one"), containerizer.PullOptions{Progress: func(g containerizer.Progress) {
 		if n := len(phases); n == 0 || phases[n-1] != g.Phase {
 			phases = append(phases, g.Phase)

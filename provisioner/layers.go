@@ -33,7 +33,7 @@ func (p *Provisioner) layers(ctx context.Context, lease *store.Lease, origin con
 	for _, l := range i.Layers {
 		progress.waiting(l.Blob)
 		if seen[l.DiffID] {
-			progress.done(l.Blob, "exists")
+			progress.done(l.Blob, containerizer.PhaseExists)
 			continue
 		}
 		seen[l.DiffID] = true
@@ -89,7 +89,7 @@ func (m *making) layer(ctx context.Context, l store.ImageLayer) error {
 	defer lock.Release()
 	_, err = p.store.Layer(name)
 	if err == nil && p.store.HasBlob(l.Blob.Digest, l.Blob.Size) {
-		m.progress.done(l.Blob, "exists")
+		m.progress.done(l.Blob, containerizer.PhaseExists)
 		return nil
 	}
 	// Only now: who waits for others needs nothing, and who makes a layer waits for
@@ -172,7 +172,7 @@ func (m *making) make(ctx context.Context, open opener, keep *download, l store.
 	if err := p.store.CommitLayer(stage, &store.Layer{Name: store.LayerName(l.DiffID), Blob: l.Blob.Digest, Content: *res}); err != nil {
 		return err
 	}
-	m.progress.done(l.Blob, "complete")
+	m.progress.done(l.Blob, containerizer.PhaseComplete)
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (m *making) blobOnly(ctx context.Context, l store.ImageLayer) error {
 		if err := keep.commit(); err != nil {
 			return err
 		}
-		m.progress.done(l.Blob, "complete")
+		m.progress.done(l.Blob, containerizer.PhaseComplete)
 		return nil
 	})
 }
@@ -244,7 +244,10 @@ func (v *verifier) take(p []byte) error {
 	if v.d.Size > 0 && v.n > v.d.Size {
 		return fmt.Errorf("more than the %d bytes of the manifest came: %w", v.d.Size, containerizer.ErrDataCorrupt)
 	}
-	v.progress.bytes(v.d, v.n)
+	v.progress.bytes(v.d, containerizer.PhaseDownloading, v.n, v.r)
+	if v.n == v.d.Size {
+		v.progress.phase(v.d, containerizer.PhaseUnpacking, v.n)
+	}
 	return nil
 }
 

@@ -39,6 +39,7 @@ type blob struct {
 	off      int64
 	mark     int64 // where off was at the last failure
 	failed   int   // times in a row
+	retried  int   // times in all
 	strikes  map[*endpoint]int
 	patience patience
 }
@@ -160,6 +161,7 @@ func (b *blob) interrupted(err error) error {
 	if stalled {
 		b.strikes[b.at] = maxStrikes
 	}
+	b.retried++
 	if b.failed++; b.failed == 1 {
 		return nil
 	}
@@ -170,4 +172,12 @@ func (b *blob) interrupted(err error) error {
 func (b *blob) Close() error {
 	b.disconnect()
 	return nil
+}
+
+// Source says who sends the blob: the registry or a mirror.
+func (b *blob) Source() (host string, retries int) {
+	if b.at == nil {
+		return b.origin.ref.Domain, b.retried
+	}
+	return b.at.host, b.retried
 }

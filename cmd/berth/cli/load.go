@@ -23,11 +23,14 @@ func newLoad(a *App) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.load(cmd.Context(), f, input) },
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read this `file` instead of standard input")
-	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show nothing of the progress")
+	f.register(cmd.Flags(), "show nothing of the progress")
 	return cmd
 }
 
 func (a *App) load(ctx context.Context, f *pullFlags, input string) error {
+	if err := f.check(); err != nil {
+		return err
+	}
 	var r io.Reader = a.In
 	if input != "" {
 		file, err := os.Open(input)

@@ -3,9 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/berth-dev/berth/cmd/berth/internal/progress"
 	"github.com/berth-dev/berth/containerizer"
@@ -15,15 +16,31 @@ import (
 type pullFlags struct {
 	platform        string
 	quiet           bool
+	mode            string
 	creds, authFile string
+}
+
+// register adds those that say how progress is shown.
+func (f *pullFlags) register(set *pflag.FlagSet, quiet string) {
+	set.BoolVarP(&f.quiet, "quiet", "q", false, quiet)
+	set.StringVar(&f.mode, "progress", string(progress.Auto), "how progress is shown: `auto`, tty, plain, json (an object a line) or quiet")
+}
+
+// check refuses modes that there are not.
+func (f *pullFlags) check() error {
+	if f.mode != "" && !slices.Contains(progress.Modes(), progress.Mode(f.mode)) {
+		return invalidf("--progress %q: %v exist", f.mode, progress.Modes())
+	}
+	return nil
 }
 
 // progress is where pulls show how they get on.
 func (f *pullFlags) progress(a *App) *progress.Display {
+	mode := progress.Mode(f.mode)
 	if f.quiet {
-		return progress.New(io.Discard)
+		mode = progress.Quiet
 	}
-	return progress.New(a.Err)
+	return progress.New(a.Err, mode)
 }
 
 func newPull(a *App) *cobra.Command {
@@ -39,6 +56,9 @@ func newPull(a *App) *cobra.Command {
 		Args: needImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			if err := f.check(); err != nil {
+				return err
+			}
 			if _, err := a.nodeWith(f.authFile); err != nil {
 				return err
 			}
@@ -66,7 +86,7 @@ func newPull(a *App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&f.platform, "platform", "", "fetch the image for this `platform` (os/arch[/variant])")
-	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the image's id only")
+	f.register(cmd.Flags(), "print the image's id only")
 	cmd.Flags().StringVar(&f.creds, "creds", "", "log in as `user[:password]`, for this pull; others can see it in the list of processes")
 	authFileFlag(cmd, &f.authFile)
 	return cmd

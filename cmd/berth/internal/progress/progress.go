@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -17,10 +18,30 @@ import (
 // redraw is the least time between two drawings.
 const redraw = 80 * time.Millisecond
 
-// Display shows the layers of one pull. It is used from one goroutine at a time.
+// Mode is a way to show progress.
+type Mode string
+
+// Modes, by the names that other tools use.
+const (
+	Auto  Mode = "auto"  // TTY on a terminal, Plain elsewhere
+	TTY   Mode = "tty"   // bars
+	Plain Mode = "plain" // a line when a layer enters a phase
+	JSON  Mode = "json"  // an object a line, at most four a second and layer
+	Quiet Mode = "quiet"
+)
+
+// Modes lists them.
+func Modes() []Mode { return []Mode{Auto, TTY, Plain, JSON, Quiet} }
+
+// jsonEvery is the least time between two objects about one layer in one phase.
+const jsonEvery = 250 * time.Millisecond
+
+// Display shows the layers of one pull, push or copy. It is used from one goroutine
+// at a time.
 type Display struct {
 	out    io.Writer
-	size   func() (columns, rows int) // nil: no terminal
+	mode   Mode // Auto no more
+	size   func() (columns, rows int)
 	now    func() time.Time
 	layers []layer
 	index  map[digest.Digest]int
@@ -30,13 +51,15 @@ type Display struct {
 
 type layer struct {
 	containerizer.Progress
-	began time.Time
+	told time.Time
 }
 
-// New makes a display on out; one on io.Discard shows nothing.
-func New(out io.Writer) *Display {
-	d := &Display{out: out, now: time.Now, index: map[digest.Digest]int{}}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+// New makes a display on out.
+func New(out io.Writer, mode Mode) *Display {
+	d := &Display{out: out, mode: mode, now: time.Now, index: map[digest.Digest]int{}, size: func() (int, int) { return 80, 24 }}
+	f, isFile := out.(*os.File)
+	terminal := isFile && term.IsTerminal(int(f.Fd()))
+	if terminal {
 		d.size = func() (int, int) {
 			w, h, err := term.GetSize(int(f.Fd()))
 			if err != nil || w <= 0 || h <= 0 {
@@ -45,41 +68,74 @@ func New(out io.Writer) *Display {
 			return w, h
 		}
 	}
+	if mode == Auto || mode == "" {
+		d.mode = Plain
+		if terminal {
+			d.mode = TTY
+		}
+	}
 	return d
 }
 
 // Update takes the state of a layer.
 func (d *Display) Update(p containerizer.Progress) {
+	if d.mode == Quiet {
+		return
+	}
 	i, known := d.index[p.Layer]
 	if !known {
 		i = len(d.layers)
 		d.index[p.Layer] = i
-		d.layers = append(d.layers, layer{began: d.now()})
+		d.layers = append(d.layers, layer{})
 	}
-	previous := d.layers[i].Phase
-	d.layers[i].Progress = p
-	if d.size == nil {
-		if p.Phase != previous {
-			d.line(&d.layers[i])
+	l := &d.layers[i]
+	entered := p.Phase != l.Phase
+	l.Progress = p
+	now := d.now()
+	switch d.mode {
+	case Plain:
+		if entered {
+			d.line(l)
 		}
-		return
-	}
-	if now := d.now(); p.Phase != previous || now.Sub(d.last) >= redraw {
-		d.last = now
-		d.draw()
+	case JSON:
+		if entered || now.Sub(l.told) >= jsonEvery {
+			l.told = now
+			d.object(l)
+		}
+	default:
+		if entered || now.Sub(d.last) >= redraw {
+			d.last = now
+			d.draw()
+		}
 	}
 }
 
 // Finish leaves the last state on the screen.
 func (d *Display) Finish() {
-	if d.size != nil && len(d.layers) > 0 {
+	if d.mode == TTY && len(d.layers) > 0 {
 		d.draw()
+	}
+}
+
+// object is what JSON shows of a layer.
+func (d *Display) object(l *layer) {
+	raw, err := json.Marshal(struct {
+		ID      digest.Digest       `json:"id"`
+		Status  containerizer.Phase `json:"status"`
+		Current int64               `json:"current"`
+		Total   int64               `json:"total,omitempty"`
+		Rate    int64               `json:"rate,omitempty"`
+		Retries int                 `json:"retries,omitempty"`
+		Source  string              `json:"source,omitempty"`
+	}{l.Layer, l.Phase, l.Done, l.Total, l.Rate, l.Retries, l.Source})
+	if err == nil {
+		_, _ = d.out.Write(append(raw, '\n')) // progress only
 	}
 }
 
 // line reports a change of phase.
 func (d *Display) line(l *layer) {
-	if l.Phase == "waiting" {
+	if l.Phase == containerizer.PhaseWaiting || l.Phase == containerizer.PhaseUnpacking {
 		return
 	}
 	size := ""
@@ -113,7 +169,7 @@ func (d *Display) visible(rows int) []*layer {
 	var out []*layer
 	for i := range d.layers {
 		l := &d.layers[i]
-		if skip > 0 && (l.Phase == "complete" || l.Phase == "exists") {
+		if skip > 0 && (l.Phase == containerizer.PhaseComplete || l.Phase == containerizer.PhaseExists) {
 			skip--
 			continue
 		}
@@ -122,11 +178,11 @@ func (d *Display) visible(rows int) []*layer {
 	return out[:min(len(out), max(rows, 1))]
 }
 
-// bar is one line: digest, phase, and while it is downloading a bar, the amounts
-// and the rate.
+// bar is one line: digest, phase, and while bytes flow a bar, the amounts, the rate
+// and what is not as usual.
 func (d *Display) bar(l *layer, columns int) string {
 	head := fmt.Sprintf("%s: %-11s ", short(l.Layer), l.Phase)
-	if l.Phase != "downloading" {
+	if l.Phase != containerizer.PhaseDownloading && l.Phase != containerizer.PhaseUploading {
 		if l.Total > 0 {
 			head += bytesText(l.Total)
 		}
@@ -136,8 +192,11 @@ func (d *Display) bar(l *layer, columns int) string {
 	if l.Total > 0 {
 		amount += "/" + bytesText(l.Total)
 	}
-	if seconds := d.now().Sub(l.began).Seconds(); seconds > 0.5 {
-		amount += "  " + bytesText(int64(float64(l.Done)/seconds)) + "/s"
+	if l.Rate > 0 {
+		amount += "  " + bytesText(l.Rate) + "/s"
+	}
+	if l.Retries > 0 {
+		amount += fmt.Sprintf("  retry %d (%s)", l.Retries, l.Source)
 	}
 	width := min(columns-len(head)-len(amount)-4, 50)
 	if width < 8 || l.Total <= 0 {
