@@ -88,7 +88,7 @@ func start(ctx context.Context, args []string, name string, target *os.File, pro
 	if processors > 0 {
 		c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS="+strconv.Itoa(processors))
 	}
-	if err := bounded(c.cmd.Start); err != nil {
+	if err := c.cmd.Start(); err != nil {
 		_ = stdin.Close()
 		_ = resultR.Close()
 		return nil, err

@@ -127,9 +127,12 @@ func (a *App) fetch(ctx context.Context, f *fetchFlags, uris []string) error {
 
 // showArtifact is a line of progress.
 func showArtifact(list []containerizer.Artifact, p containerizer.ArtifactProgress) containerizer.Progress {
-	phase := p.Phase
-	if phase == "cached" {
-		phase = "exists"
+	phase := containerizer.Phase(p.Phase)
+	switch p.Phase {
+	case "cached":
+		phase = containerizer.PhaseExists
+	case "extracting":
+		phase = containerizer.PhaseUnpacking
 	}
 	return containerizer.Progress{Layer: digest.FromString(list[p.Index].URI), Phase: phase, Done: p.Done, Total: max(p.Total, 0)}
 }

@@ -6,10 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/berth-dev/berth/provisioner/unpack"
 )
 
-const keptCapabilities = unpack.KeptCapabilities
+// Capabilities the child keeps: those that making files of any owner needs.
+const keptCapabilities = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER |
+	1<<unix.CAP_FSETID | 1<<unix.CAP_MKNOD | 1<<unix.CAP_SETFCAP
 
 // confine locks the process into the directory target and gives up whatever
 // unpacking does not need. It returns the descriptor of the new root. The caller
