@@ -79,10 +79,8 @@ type ImageSender interface {
 type ImageDestination interface {
 	// Single says that there is room for one platform only.
 	Single() bool
-	// Has says whether a blob or manifest is there already.
-	Has(ctx context.Context, d v1.Descriptor) (bool, error)
-	// PutBlob stores a blob. open gives its content, verified as it is read, and may be
-	// called again when storing is tried again.
+	// PutBlob stores a blob. open gives its content, verified as it is read; it is not
+	// called when the blob is there already, and again when storing is tried again.
 	PutBlob(ctx context.Context, d v1.Descriptor, open func() (io.ReadCloser, error)) error
 	// PutManifest stores a manifest or index.
 	PutManifest(ctx context.Context, d v1.Descriptor, raw []byte) error

@@ -164,7 +164,7 @@ type ImportOptions struct {
 	// Reference is the image's name; "" leaves it without one.
 	Reference string
 	// Changes are instructions of Dockerfiles that set the configuration: CMD,
-	// ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR.
+	// ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR.
 	Changes []string
 	// Message is a comment, for the image's history.
 	Message string

@@ -218,6 +218,7 @@ type verifier struct {
 	hash     hash.Hash
 	keep     *download // nil keeps nothing
 	progress *progress
+	phase    containerizer.Phase // while bytes flow; "" is downloading
 	n        int64
 	ended    bool
 }
@@ -244,8 +245,12 @@ func (v *verifier) take(p []byte) error {
 	if v.d.Size > 0 && v.n > v.d.Size {
 		return fmt.Errorf("more than the %d bytes of the manifest came: %w", v.d.Size, containerizer.ErrDataCorrupt)
 	}
-	v.progress.bytes(v.d, containerizer.PhaseDownloading, v.n, v.r)
-	if v.n == v.d.Size {
+	phase := v.phase
+	if phase == "" {
+		phase = containerizer.PhaseDownloading
+	}
+	v.progress.bytes(v.d, phase, v.n, v.r)
+	if v.n == v.d.Size && phase == containerizer.PhaseDownloading {
 		v.progress.phase(v.d, containerizer.PhaseUnpacking, v.n)
 	}
 	return nil

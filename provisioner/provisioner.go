@@ -19,6 +19,7 @@ var (
 	_ containerizer.Provisioner       = (*Provisioner)(nil)
 	_ containerizer.VolumeProvisioner = (*Provisioner)(nil)
 	_ containerizer.Images            = (*Provisioner)(nil)
+	_ containerizer.ImageMover        = (*Provisioner)(nil)
 	_ containerizer.Recoverer         = (*Provisioner)(nil)
 )
 

@@ -187,3 +187,6 @@ func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
 }
+
+// Exists says whether anything was ever put into the store.
+func (s *Store) Exists() bool { return exists(s.path("locks")) }

@@ -57,6 +57,8 @@ func commands() []command {
 		{[]string{"stats"}, groupContainers, newStats},
 		{[]string{"top"}, groupContainers, newTop},
 		{[]string{"pull"}, groupImages, newPull},
+		{[]string{"push"}, groupImages, newPush},
+		{[]string{"copy"}, groupImages, newCopy},
 		{[]string{"images"}, groupImages, newImages},
 		{[]string{"rmi"}, groupImages, newRmi},
 		{[]string{"tag"}, groupImages, newTag},
@@ -64,6 +66,7 @@ func commands() []command {
 		{[]string{"save"}, groupImages, newSave},
 		{[]string{"login"}, groupImages, newLogin},
 		{[]string{"logout"}, groupImages, newLogout},
+		{[]string{"import"}, groupImages, newImport},
 		{[]string{"container"}, groupSystem, newContainerGroup},
 		{[]string{"image"}, groupSystem, newImageGroup},
 		{[]string{"volume"}, groupSystem, newVolumeGroup},
@@ -117,5 +120,5 @@ func newImageGroup(a *App) *cobra.Command {
 	rm := called("rm", newRmi(a))
 	rm.Aliases = []string{"remove"}
 	return group("image", "Manage images",
-		newPull(a), ls, rm, newTag(a), newLoad(a), newSave(a), newImageInspect(a), newImagePrune(a))
+		newPull(a), newPush(a), newCopy(a), ls, rm, newTag(a), newLoad(a), newSave(a), newImport(a), newImageInspect(a), newImagePrune(a))
 }
