@@ -12,7 +12,11 @@ var _ containerizer.ImageSender = (*Fetcher)(nil)
 
 // Destination prepares to write the image that a user's reference means.
 func (f *Fetcher) Destination(ctx context.Context, ref string) (containerizer.ImageDestination, error) {
-	r, err := reference.Parse(ref)
+	name, _, err := f.Name(ref) // what must not be pulled from is not pushed to either
+	if err != nil {
+		return nil, err
+	}
+	r, err := reference.Parse(name)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -153,6 +156,85 @@ func (i *images) Prune(_ context.Context, o containerizer.PruneOptions) (*contai
 }
 
 func (i *images) Check(context.Context, bool) ([]string, error) { return nil, nil }
+
+// The methods of containerizer.ImageMover say what they were called with.
+
+func (i *images) Push(_ context.Context, name, target string, o containerizer.CopyOptions) (digest.Digest, error) {
+	return i.moved("push", name, target, o)
+}
+
+func (i *images) Copy(_ context.Context, source, target string, o containerizer.CopyOptions) (digest.Digest, error) {
+	return i.moved("copy", source, target, o)
+}
+
+func (i *images) moved(what, from, to string, o containerizer.CopyOptions) (digest.Digest, error) {
+	if from == "nosuch" {
+		return "", fmt.Errorf("image %q: %w", from, containerizer.ErrNotFound)
+	}
+	o.Progress(containerizer.Progress{Layer: digest.FromString("layer"), Phase: containerizer.PhaseUploading, Done: 500, Total: 1000, Rate: 100})
+	o.Progress(containerizer.Progress{Layer: digest.FromString("layer"), Phase: containerizer.PhaseComplete, Done: 1000, Total: 1000})
+	return digest.FromString(fmt.Sprintf("%s %s %s %s", what, from, to, o.Platform)), nil
+}
+
+func (i *images) Import(_ context.Context, r io.Reader, o containerizer.ImportOptions) (*containerizer.Image, error) {
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	return &containerizer.Image{Config: digest.FromString(fmt.Sprintf("%s %s %q %s %s", content, o.Reference, o.Changes, o.Message, o.Platform))}, nil
+}
+
+func TestMoveCommands(t *testing.T) {
+	n := newNode(t)
+	for args, want := range map[string]string{
+		"push mine": "push mine  ", "push mine registry.example/x:1": "push mine registry.example/x:1 ",
+		"push --platform linux/arm64 mine oci:/x": "push mine oci:/x linux/arm64", "copy a oci-archive:/b": "copy a oci-archive:/b ",
+		"image copy --platform linux/arm64 a b": "copy a b linux/arm64",
+	} {
+		if got := n.must(strings.Fields(args)...); got != digest.FromString(want).String() {
+			t.Errorf("%s: %s, want that of %q", args, got, want)
+		}
+	}
+	for args, want := range map[string]string{
+		"copy a b":                  "82b10a3ef6d2: uploading 1kB\n82b10a3ef6d2: complete 1kB\n",
+		"copy --progress plain a b": "82b10a3ef6d2: uploading 1kB\n82b10a3ef6d2: complete 1kB\n",
+		"copy -q a b":               "",
+		"copy --progress quiet a b": "",
+	} {
+		if r := n.run(strings.Fields(args)...); r.code != 0 || strings.ReplaceAll(r.err, digest.FromString("layer").Encoded()[:12], "82b10a3ef6d2") != want {
+			t.Errorf("%s: %+v", args, r)
+		}
+	}
+	r := n.run("copy", "--progress", "json", "a", "b")
+	for line := range strings.Lines(r.err) {
+		var v struct{ Status string }
+		if err := json.Unmarshal([]byte(line), &v); err != nil || v.Status == "" {
+			t.Errorf("progress in JSON: %q, %v", line, err)
+		}
+	}
+	if strings.Count(r.err, "\n") != 2 {
+		t.Errorf("progress in JSON: %q", r.err)
+	}
+	n.fails(125, `image "nosuch": not found`, "push", "nosuch")
+	n.fails(125, "berth copy needs a source and a destination", "copy", "a")
+	n.fails(125, `--progress "loud": [auto tty plain json quiet] exist`, "pull", "--progress", "loud", "remote")
+
+	file := n.dir + "/rootfs.tar"
+	if err := os.WriteFile(file, []byte("files"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(http.StripPrefix("/", http.FileServer(http.Dir(n.dir))))
+	defer srv.Close()
+	for _, from := range []string{file, srv.URL + "/rootfs.tar"} {
+		got := n.must("import", "-c", "CMD a", "--change", "ENV b=c", "-m", "why", "--platform", "linux/arm64", from, "app:1")
+		if want := digest.FromString(`files app:1 ["CMD a" "ENV b=c"] why linux/arm64`).String(); got != want {
+			t.Errorf("import from %q: %s, want %s", from, got, want)
+		}
+	}
+	n.fails(125, fmt.Sprintf("get %q: 404 Not Found", srv.URL+"/nosuch.tar"), "import", srv.URL+"/nosuch.tar")
+	n.fails(125, "open "+n.dir+"/nosuch.tar: no such file or directory", "import", n.dir+"/nosuch.tar")
+	n.fails(125, "berth import needs an archive, and may have a name for the image", "import")
+}
 
 func TestImages(t *testing.T) {
 	n := newNode(t)

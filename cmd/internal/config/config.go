@@ -40,6 +40,7 @@ type Config struct {
 	Containers Containers `toml:"containers"`
 	Log        Log        `toml:"log"`
 	Network    Network    `toml:"network"`
+	Pull       Pull       `toml:"pull"`
 	Registries Registries `toml:"registries"`
 }
 
@@ -94,6 +95,16 @@ type Network struct {
 	Default string `toml:"default"`
 	// DNS servers for containers that name none.
 	DNS []string `toml:"dns"`
+}
+
+// maxPullLayers is more than any line is made faster by.
+const maxPullLayers = 64
+
+// Pull bounds what fetching images takes.
+type Pull struct {
+	// Layers fetched and unpacked at once, each over one connection and with about
+	// 16 MiB of memory; 0 is by the processors.
+	Layers int `toml:"layers"`
 }
 
 // Registries says how registries are spoken to, and which.
@@ -265,6 +276,9 @@ func (c *Config) check() error {
 	}
 	if c.Artifacts.StallTimeoutSeconds < 0 {
 		return errors.New("artifacts.stall_timeout_seconds is not negative")
+	}
+	if c.Pull.Layers < 0 || c.Pull.Layers > maxPullLayers {
+		return fmt.Errorf("pull.layers = %d: 0 to %d", c.Pull.Layers, maxPullLayers)
 	}
 	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {
 		return errors.New("containers.pids_limit and log.max_files are not negative")

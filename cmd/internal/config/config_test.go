@@ -46,6 +46,9 @@ max_files = 3
 plugin_dirs = ["/opt/cni/bin"]
 dns = ["1.1.1.1"]
 
+[pull]
+layers = 3
+
 [registries]
 insecure = ["localhost:5000"]
 certs_dirs = ["/etc/a"]
@@ -65,6 +68,7 @@ block = ["quay.io/bad"]
 		Containers: config.Containers{Ulimits: []string{"nofile=1024:4096"}, Seccomp: "unconfined", PidsLimit: 4096, StopTimeoutSeconds: &zero},
 		Log:        config.Log{MaxSize: "10m", MaxFiles: 3},
 		Network:    config.Network{PluginDirs: []string{"/opt/cni/bin"}, DNS: []string{"1.1.1.1"}},
+		Pull:       config.Pull{Layers: 3},
 		Registries: config.Registries{
 			Insecure: []string{"localhost:5000"}, CertsDirs: []string{"/etc/a"}, AuthFile: "/etc/auth.json",
 			Unqualified: []any{"quay.io", "docker.io"}, Allow: []string{"*.example.com"}, Block: []string{"quay.io/bad"},

@@ -25,6 +25,7 @@ func (n *Node) provisioner() (*provisioner.Provisioner, error) {
 	var err error
 	n.images, err = provisioner.New(ImageRoot(n.cfg), n.parts.Fetcher(n.cfg), provisioner.Options{
 		UnpackCommand: n.parts.Unpack,
+		Parallel:      n.cfg.Pull.Layers,
 		Log:           n.logger("provisioner"),
 	})
 	return n.images, err
