@@ -121,7 +121,7 @@ proto: ## regenerate the Go code of .proto files (there are none before the gRPC
 ##@ figures
 
 .PHONY: bench
-bench: build ## launch, exec, throughput and memory beside the peers on this machine (root)
+bench: build ## launch, exec, throughput, memory and pulls beside the peers on this machine (root)
 	.ci/packages bench
 	$(GO) run ./test/bench -bin $(BIN)
 
