@@ -198,13 +198,20 @@ type upload struct {
 	failed atomic.Pointer[error] // connections read in goroutines of their own
 }
 
-// The methods of ggcr.Layer.
-func (u *upload) Digest() (ggcr.Hash, error)          { return u.hash, nil }
-func (u *upload) Size() (int64, error)                { return u.d.Size, nil }
+// Digest is the blob's.
+func (u *upload) Digest() (ggcr.Hash, error) { return u.hash, nil }
+
+// Size is the blob's.
+func (u *upload) Size() (int64, error) { return u.d.Size, nil }
+
+// MediaType is the blob's.
 func (u *upload) MediaType() (types.MediaType, error) { return types.MediaType(u.d.MediaType), nil }
 
-func (*upload) DiffID() (ggcr.Hash, error)               { return ggcr.Hash{}, errors.ErrUnsupported }
-func (*upload) Uncompressed() (r io.ReadCloser, e error) { return nil, errors.ErrUnsupported }
+// DiffID is not asked for.
+func (*upload) DiffID() (ggcr.Hash, error) { return ggcr.Hash{}, errors.ErrUnsupported }
+
+// Uncompressed is not asked for.
+func (*upload) Uncompressed() (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
 
 // Compressed opens the content. Errors in reading it are remembered: those of the
 // upload hide them.

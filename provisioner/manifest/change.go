@@ -46,7 +46,7 @@ func Change(c *v1.ImageConfig, instruction string) error {
 			c.Labels[key] = value
 		})
 	case "EXPOSE":
-		for _, port := range strings.Fields(rest) {
+		for port := range strings.FieldsSeq(rest) {
 			if !strings.Contains(port, "/") {
 				port += "/tcp"
 			}

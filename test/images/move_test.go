@@ -3,7 +3,6 @@ package images_test
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +33,7 @@ import (
 func realRegistry(t *testing.T) string {
 	t.Helper()
 	need(t, "docker-registry")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +267,7 @@ func TestCopyOfWrongBytes(t *testing.T) {
 func platformOf(t *testing.T, p containerizer.ImageMover, source, blob string) string {
 	t.Helper()
 	for _, arch := range []string{runtime.GOARCH, "s390x"} {
-		if _, err := p.Copy(context.Background(), source, "oci:"+t.TempDir()+"/l", containerizer.CopyOptions{Platform: "linux/" + arch}); err != nil {
+		if _, err := p.Copy(t.Context(), source, "oci:"+t.TempDir()+"/l", containerizer.CopyOptions{Platform: "linux/" + arch}); err != nil {
 			return "linux/" + arch
 		}
 	}

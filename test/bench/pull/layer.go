@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -28,13 +29,23 @@ type layer struct {
 
 var _ v1.Layer = (*layer)(nil)
 
-// The methods of v1.Layer.
-func (l *layer) Digest() (v1.Hash, error)                { return l.digest, nil }
-func (l *layer) DiffID() (v1.Hash, error)                { return l.diffID, nil }
-func (l *layer) Compressed() (io.ReadCloser, error)      { return os.Open(l.path) }
-func (l *layer) Size() (int64, error)                    { return l.size, nil }
-func (l *layer) MediaType() (types.MediaType, error)     { return types.OCILayer, nil }
-func (*layer) Uncompressed() (rc io.ReadCloser, e error) { return nil, errors.ErrUnsupported }
+// Digest is that of the file.
+func (l *layer) Digest() (v1.Hash, error) { return l.digest, nil }
+
+// DiffID is that of the archive.
+func (l *layer) DiffID() (v1.Hash, error) { return l.diffID, nil }
+
+// Compressed opens the file.
+func (l *layer) Compressed() (io.ReadCloser, error) { return os.Open(l.path) }
+
+// Size is that of the file.
+func (l *layer) Size() (int64, error) { return l.size, nil }
+
+// MediaType is that of a layer compressed with gzip.
+func (l *layer) MediaType() (types.MediaType, error) { return types.OCILayer, nil }
+
+// Uncompressed is not asked for.
+func (*layer) Uncompressed() (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
 
 // counter counts what is written.
 type counter struct{ n int64 }
@@ -72,7 +83,7 @@ func writeLayer(name string, files []sourceFile) (_ *layer, err error) {
 func (l *layer) add(t *tar.Writer, s sourceFile, dirs map[string]bool) error {
 	data, err := os.ReadFile(s.path)
 	if err != nil {
-		return nil //nolint:nilerr // it vanished; the image has a file less
+		return nil // it vanished; the image has a file less
 	}
 	when := time.Unix(1_700_000_000, 0)
 	var missing []string
@@ -80,8 +91,8 @@ func (l *layer) add(t *tar.Writer, s sourceFile, dirs map[string]bool) error {
 		dirs[d] = true
 		missing = append(missing, d)
 	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: missing[i] + "/", Mode: 0o755, ModTime: when}); err != nil {
+	for _, name := range slices.Backward(missing) {
+		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, ModTime: when}); err != nil {
 			return err
 		}
 		l.entries++

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -30,8 +31,10 @@ type session interface {
 // berth pulls by itself.
 type berth struct{ path string }
 
+// Name is that of the command.
 func (*berth) Name() string { return "berth" }
 
+// Open prepares a new root.
 func (b *berth) Open(_ context.Context, dir string) (session, error) {
 	return &command{args: []string{b.path, "--root", dir + "/root", "--state", dir + "/state", "pull", "-q"}}, nil
 }
@@ -39,8 +42,10 @@ func (b *berth) Open(_ context.Context, dir string) (session, error) {
 // podman pulls by itself.
 type podman struct{ path string }
 
+// Name is that of the command.
 func (*podman) Name() string { return "podman" }
 
+// Open prepares a new root.
 func (p *podman) Open(_ context.Context, dir string) (session, error) {
 	return &command{args: []string{
 		p.path, "--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp", "--storage-driver", "overlay", "--events-backend", "none",
@@ -51,15 +56,22 @@ func (p *podman) Open(_ context.Context, dir string) (session, error) {
 // command is a session without a daemon.
 type command struct{ args []string }
 
-func (c *command) Pull(ref string) []string { return append(c.args[:len(c.args):len(c.args)], ref) }
-func (*command) Daemon() int                { return 0 }
-func (*command) Close() error               { return nil }
+// Pull is the command that pulls.
+func (c *command) Pull(ref string) []string { return append(slices.Clip(c.args), ref) }
+
+// Daemon is none.
+func (*command) Daemon() int { return 0 }
+
+// Close does nothing.
+func (*command) Close() error { return nil }
 
 // containerd is an instance of our own, with ctr as its client.
 type containerd struct{ path, ctr string }
 
+// Name is that of the command.
 func (*containerd) Name() string { return "containerd" }
 
+// Open prepares a new root.
 func (c *containerd) Open(ctx context.Context, dir string) (session, error) {
 	s := &daemon{ctr: c.ctr, socket: filepath.Join(dir, "sock")}
 	conf := filepath.Join(dir, "config.toml")
@@ -99,12 +111,15 @@ type daemon struct {
 	cmd         *exec.Cmd
 }
 
+// Pull is the command that asks the daemon.
 func (d *daemon) Pull(ref string) []string {
 	return []string{d.ctr, "-a", d.socket, "-n", "bench", "images", "pull", "--plain-http", "--snapshotter", "overlayfs", ref}
 }
 
+// Daemon is its process.
 func (d *daemon) Daemon() int { return d.cmd.Process.Pid }
 
+// Close ends it.
 func (d *daemon) Close() error {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	_ = d.cmd.Wait()                          // says that it was a signal

@@ -2,7 +2,7 @@ package pull
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 	"time"
 )
 
@@ -11,7 +11,7 @@ func median(all []figures, of func(figures) time.Duration) time.Duration {
 	for _, f := range all {
 		values = append(values, of(f))
 	}
-	sort.Slice(values, func(i, j int) bool { return values[i] < values[j] })
+	slices.Sort(values)
 	return values[len(values)/2]
 }
 
