@@ -27,7 +27,7 @@ func main() {
 		os.Exit(apply.ChildMain(os.Args[2:]))
 	}
 	app := &cli.App{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, OpenURL: fetching.OpenURL,
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 	}
 	os.Exit(app.Main(os.Args[1:]))

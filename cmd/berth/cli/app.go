@@ -48,6 +48,8 @@ type App struct {
 	// Elsewhere does the whole command in another program, where this one misses
 	// something (ErrElsewhere), and returns the code to exit with. It may be nil.
 	Elsewhere func() int
+	// OpenURL reads what is at an http or https URL; nil is for a program that cannot.
+	OpenURL func(ctx context.Context, url string) (io.ReadCloser, error)
 	// Version is shown by `berth version`.
 	Version Version
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
+	"github.com/berth-dev/berth/cmd/internal/fetching"
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/enginetest"
@@ -172,7 +173,7 @@ func (n *node) runIn(in *os.File, args ...string) result {
 	n.t.Helper()
 	var out, errs bytes.Buffer
 	app := &cli.App{
-		In: in, Out: &out, Err: &errs,
+		In: in, Out: &out, Err: &errs, OpenURL: fetching.OpenURL,
 		Open: func(s cli.Settings) (cli.Node, error) {
 			return &opened{node: n, settings: s}, nil
 		},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
 
@@ -85,17 +84,8 @@ func (a *App) openArchive(ctx context.Context, from string) (io.ReadCloser, erro
 	if !strings.HasPrefix(from, "http://") && !strings.HasPrefix(from, "https://") {
 		return os.Open(from)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
-	if err != nil {
-		return nil, invalidf("%q is not a URL: %v", from, err)
+	if a.OpenURL == nil {
+		return nil, ErrElsewhere
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, sentencef(containerizer.ErrUnavailable, "%v", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		_ = resp.Body.Close() // says no more than its status
-		return nil, sentencef(containerizer.ErrUnavailable, "get %q: %s", from, resp.Status)
-	}
-	return resp.Body, nil
+	return a.OpenURL(ctx, from)
 }

@@ -61,8 +61,11 @@ func Archive(root int, in *os.File, x containerizer.Extraction) (*unpack.Result,
 	default:
 		err = fmt.Errorf("archives of the kind %q: %w", x.Kind, containerizer.ErrUnsupported)
 	}
-	if err != nil {
+	if err := errors.Join(err, u.writer.close()); err != nil {
 		return nil, err
+	}
+	if err := u.setLate(); err != nil {
+		return nil, fmt.Errorf("set the attributes of directories: %w", classify(err))
 	}
 	if err := u.setDirTimes(); err != nil {
 		return nil, fmt.Errorf("set the times of directories: %w", classify(err))
