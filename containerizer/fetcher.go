@@ -90,6 +90,15 @@ type ImageDestination interface {
 	Close() error
 }
 
+// TaggedOrigin is implemented by origins in which an image has others beside it,
+// such as its signatures.
+type TaggedOrigin interface {
+	ImageOrigin
+	// ResolveTag is Resolve for another tag of the image's repository. Open returns
+	// what belongs to it, too.
+	ResolveTag(ctx context.Context, tag string) (v1.Descriptor, []byte, error)
+}
+
 // ArchivedImage is one image in an archive.
 type ArchivedImage struct {
 	// Reference is a canonical name to connect to.

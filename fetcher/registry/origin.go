@@ -35,9 +35,9 @@ const accept = v1.MediaTypeImageIndex + ", " + v1.MediaTypeImageManifest +
 	", application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.1"
 
 var (
-	_ containerizer.ImageOrigin = (*Origin)(nil)
-	_ containerizer.RangeOpener = (*Origin)(nil)
-	_ containerizer.Doubter     = (*Origin)(nil)
+	_ containerizer.TaggedOrigin = (*Origin)(nil)
+	_ containerizer.RangeOpener  = (*Origin)(nil)
+	_ containerizer.Doubter      = (*Origin)(nil)
 )
 
 // Origin is an image in a registry, which may be had from several hosts.
@@ -75,6 +75,17 @@ func (o *Origin) Resolve(ctx context.Context) (v1.Descriptor, []byte, error) {
 		d.Digest = digest.FromBytes(raw)
 	}
 	return d, raw, nil
+}
+
+// ResolveTag returns the manifest that another tag of the repository stands for.
+func (o *Origin) ResolveTag(ctx context.Context, tag string) (v1.Descriptor, []byte, error) {
+	r := o.ref
+	r.Tag, r.Digest = tag, ""
+	raw, mediaType, err := o.manifest(ctx, fmt.Sprintf("fetch the manifest of %q", r), tag, "", hosts.Resolve)
+	if err != nil {
+		return v1.Descriptor{}, nil, err
+	}
+	return v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}, raw, nil
 }
 
 // manifest fetches a manifest, of which want is the digest if that is known.
