@@ -20,6 +20,9 @@ var (
 	ErrFailedPrecondition = errors.New("failed precondition")
 	// ErrPermission: policy or credentials forbid it.
 	ErrPermission = errors.New("permission denied")
+	// ErrUntrusted: the signature policy does not accept the image (CRI's
+	// SignatureValidationFailed).
+	ErrUntrusted = errors.New("refused by the signature policy")
 	// ErrUnavailable: a peer, registry or plug-in did not answer; a retry may help.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrResourceExhausted: disk, memory, ids, addresses or another quantity ran out.
