@@ -14,6 +14,10 @@
 // directories that an archive did not list, hard links into lower layers) is a
 // thin directory of its own above the layer that needs it.
 //
+// Which images may be used is a Verifier's (package trust), which is passed in: at a
+// pull before any layer, and whenever a container gets an image that the policy in
+// force has not accepted yet.
+//
 // Provisioning a local image reads two small files, makes three directories and
 // writes one file; the launcher mounts. Nothing is mounted here.
 package provisioner

@@ -24,21 +24,25 @@ func (p *Provisioner) Pull(ctx context.Context, source containerizer.ImageSource
 		return nil, err
 	}
 	var i *store.Image
+	var name string
 	if source.Pull == containerizer.PullNever || source.Pull == containerizer.PullMissing && !local {
 		f, err := p.hold(ctx, source, p.known(names))
 		switch {
 		case err == nil:
 			f.release()
-			i = f.image
+			i, name = f.image, f.name
 			progress.existing(i)
 		case source.Pull == containerizer.PullNever || !errors.Is(err, containerizer.ErrNotFound) && !errors.Is(err, containerizer.ErrDataCorrupt):
 			return nil, err
 		}
 	}
 	if i == nil {
-		if i, _, err = p.pullAny(ctx, source, names, progress); err != nil {
+		if i, name, err = p.pullAny(ctx, source, names, progress); err != nil {
 			return nil, err
 		}
+	}
+	if err := p.allowed(ctx, source, name, i); err != nil {
+		return nil, err
 	}
 	return p.Inspect(ctx, string(i.Manifest.Digest))
 }

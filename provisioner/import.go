@@ -45,7 +45,7 @@ func (p *Provisioner) Import(ctx context.Context, r io.Reader, o containerizer.I
 	if err != nil {
 		return nil, err
 	}
-	image, err := p.take(ctx, nil, res, i.names, i.platform, i.progress)
+	image, err := p.take(ctx, nil, res, nil, i.names, i.platform, i.progress)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", nameOf(r), err)
 	}

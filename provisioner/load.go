@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/berth-dev/berth/containerizer"
@@ -40,7 +42,7 @@ func (p *Provisioner) Load(ctx context.Context, r io.Reader, o containerizer.Pul
 	}
 	var out []containerizer.Image
 	for _, c := range contents {
-		i, err := p.loadOne(ctx, c, o)
+		i, err := p.loadOne(ctx, c, strings.Replace(c.Reference, f.Name(), pathOf(r), 1), o)
 		if err != nil {
 			return out, &archiveError{err: err, staged: f.Name(), archive: nameOf(r)}
 		}
@@ -49,12 +51,8 @@ func (p *Provisioner) Load(ctx context.Context, r io.Reader, o containerizer.Pul
 	return out, nil
 }
 
-func (p *Provisioner) loadOne(ctx context.Context, c containerizer.ArchivedImage, o containerizer.PullOptions) (*containerizer.Image, error) {
-	names := c.Names
-	if names == nil {
-		names = []string{} // it stays without a name, not with that of a file in stage
-	}
-	i, err := p.pull(ctx, containerizer.ImageSource{}, c.Reference, names, newProgress(o.Progress))
+func (p *Provisioner) loadOne(ctx context.Context, c containerizer.ArchivedImage, origin string, o containerizer.PullOptions) (*containerizer.Image, error) {
+	i, err := p.pull(ctx, containerizer.ImageSource{}, c.Reference, &loaded{names: c.Names, origin: origin}, newProgress(o.Progress))
 	if err != nil {
 		return nil, fmt.Errorf("load from the archive: %w", err)
 	}
@@ -67,6 +65,23 @@ func nameOf(r io.Reader) string {
 		return f.Name()
 	}
 	return "archive"
+}
+
+// pathOf is the path of the archive that is read from r, "" if it has none.
+func pathOf(r io.Reader) string {
+	f, ok := r.(*os.File)
+	if !ok {
+		return ""
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	path, err := filepath.Abs(f.Name())
+	if err != nil || f.Name() == os.Stdin.Name() {
+		return ""
+	}
+	return path
 }
 
 // archiveError is an error about the copy of an archive in stage, which nobody but

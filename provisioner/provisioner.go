@@ -46,6 +46,8 @@ type Options struct {
 	Parallel int
 	// Backend is BackendAuto, BackendOverlay or BackendCopy.
 	Backend string
+	// Trust says which images may be used.
+	Trust Trust
 	// Log may be nil.
 	Log *log.Logger
 }
@@ -99,7 +101,7 @@ func (p *Provisioner) provision(ctx context.Context, id containerizer.ContainerI
 	}
 	u, err := p.store.ReadUse(id, n)
 	if err == nil {
-		return p.again(u, n, source)
+		return p.again(ctx, u, n, source)
 	}
 	if !errors.Is(err, containerizer.ErrNotFound) {
 		return nil, fmt.Errorf("container %q: %w", id, err)
@@ -109,6 +111,9 @@ func (p *Provisioner) provision(ctx context.Context, id containerizer.ContainerI
 		return nil, err
 	}
 	defer f.release()
+	if err := p.allowed(ctx, source, f.name, f.image); err != nil {
+		return nil, err
+	}
 	u = &store.Use{
 		ID: id, Source: source, Reference: f.name, Manifest: f.image.Manifest.Digest, Stack: f.image.Stack, BootID: p.store.BootID(),
 		Rootfs: p.rootfs(id, n, source, f.image),
@@ -188,7 +193,7 @@ func makeWritable(r *containerizer.Rootfs, a store.RootAttributes) error {
 }
 
 // again returns what was provisioned before, with the writable layer's content.
-func (p *Provisioner) again(u *store.Use, n int, source containerizer.ImageSource) (*containerizer.Provisioned, error) {
+func (p *Provisioner) again(ctx context.Context, u *store.Use, n int, source containerizer.ImageSource) (*containerizer.Provisioned, error) {
 	// How the image was to be fetched makes no difference any more.
 	had, want := u.Source, source
 	had.Pull, want.Pull = "", ""
@@ -199,6 +204,9 @@ func (p *Provisioner) again(u *store.Use, n int, source containerizer.ImageSourc
 	i, err := p.store.Image(u.Manifest)
 	if err != nil {
 		return nil, fmt.Errorf("image %q of container %q: %w", u.Reference, u.ID, err)
+	}
+	if err := p.allowed(ctx, source, u.Reference, i); err != nil {
+		return nil, err
 	}
 	if u.Rootfs.Upper != "" {
 		if err := p.renew(u, n, i); err != nil {

@@ -34,9 +34,14 @@ type resolved struct {
 	config    *v1.Image
 }
 
-// pull makes the image called name available. names are those it is to have; nil
-// is name alone.
-func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource, name string, names []string, progress *progress) (_ *store.Image, err error) {
+// loaded says what an image of an archive is called, which was copied to stage.
+type loaded struct {
+	names  []string // those that it is to have
+	origin string   // by the archive's own path
+}
+
+// pull makes the image called name available, under that name if l is nil.
+func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource, name string, l *loaded, progress *progress) (_ *store.Image, err error) {
 	want, err := manifest.ParsePlatform(source.Platform)
 	if err != nil {
 		return nil, err
@@ -44,8 +49,12 @@ func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource
 	if err := p.store.Init(); err != nil {
 		return nil, err
 	}
-	if names == nil {
-		names = []string{name}
+	names, policyName := []string{name}, name
+	if l != nil {
+		names, policyName = l.names, l.origin
+	}
+	if err := p.mayPull(ctx, policyName); err != nil {
+		return nil, err
 	}
 	if i := p.pinned(names, name, want); i != nil {
 		progress.existing(i)
@@ -68,7 +77,11 @@ func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource
 	if err != nil {
 		return nil, fmt.Errorf("image %q: %w", name, err)
 	}
-	i, err := p.take(ctx, origin, r, names, want, progress)
+	from, err := p.judge(ctx, origin, policyName, r)
+	if err != nil {
+		return nil, err
+	}
+	i, err := p.take(ctx, origin, r, from, names, want, progress)
 	if err != nil {
 		return nil, fmt.Errorf("pull image %q: %w", name, err)
 	}
@@ -169,8 +182,9 @@ func document(ctx context.Context, origin containerizer.ImageOrigin, d v1.Descri
 	return raw, nil
 }
 
-// take fetches the layers and writes the records, under a lease.
-func (p *Provisioner) take(ctx context.Context, origin containerizer.ImageOrigin, r *resolved, names []string, want v1.Platform, progress *progress) (_ *store.Image, err error) {
+// take fetches the layers and writes the records, under a lease. from is nil for what
+// was made here.
+func (p *Provisioner) take(ctx context.Context, origin containerizer.ImageOrigin, r *resolved, from *store.Origin, names []string, want v1.Platform, progress *progress) (_ *store.Image, err error) {
 	lease, err := p.store.NewLease(ctx)
 	if err != nil {
 		return nil, err
@@ -206,6 +220,11 @@ func (p *Provisioner) take(ctx context.Context, origin containerizer.ImageOrigin
 	}
 	if err := p.store.PutImage(i); err != nil {
 		return nil, err
+	}
+	if from != nil {
+		if err := p.store.PutOrigin(from); err != nil {
+			return nil, err
+		}
 	}
 	return i, p.name(names, r.target, want, i)
 }

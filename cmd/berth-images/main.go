@@ -13,6 +13,7 @@ import (
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/cmd/internal/fetching"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
+	"github.com/berth-dev/berth/provisioner/trust"
 	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
 
@@ -48,6 +49,6 @@ func open(s cli.Settings) (cli.Node, error) {
 	}
 	return wiring.New(s.Config, s.ConfigPath, log, wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		Unpack: []string{self, fetching.UnpackChild}, Command: berth,
+		Verifier: trust.Verifier{}, Unpack: []string{self, fetching.UnpackChild}, Command: berth,
 	}), nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/berth-dev/berth/cmd/internal/fetching"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/provisioner/trust"
 )
 
 func main() {
@@ -44,7 +45,7 @@ func run(ctx context.Context, cfg config.Config, in io.Reader, out io.Writer) er
 	if err != nil {
 		return err
 	}
-	node := wiring.New(cfg, "", log, wiring.Parts{Fetcher: fetching.New, Command: berth})
+	node := wiring.New(cfg, "", log, wiring.Parts{Fetcher: fetching.New, Verifier: trust.Verifier{}, Command: berth})
 	engine, err := node.Engine(ctx)
 	if err != nil {
 		return err

@@ -41,7 +41,9 @@ func open(s cli.Settings) (cli.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wiring.New(s.Config, s.ConfigPath, log, wiring.Parts{Fetcher: newNames, Artifacts: newArtifacts}), nil
+	return wiring.New(s.Config, s.ConfigPath, log, wiring.Parts{
+		Fetcher: newNames, Artifacts: newArtifacts, Verifier: judgeElsewhere{},
+	}), nil
 }
 
 // elsewhere becomes berth-images. It returns, with the code to exit with, only when

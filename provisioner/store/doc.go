@@ -6,6 +6,7 @@
 //	layers/fix-HEX/…                   what a stack needs above one of its layers, by chainID
 //	images/HEX.json                    one image, by the digest of its manifest
 //	refs/HEX.json                      one name, by the SHA-256 of the name
+//	origins/HEX/HEX.json               where an image came from, and what made it trusted
 //	containers/ID/…                    writable layers, and which image a container uses
 //	leases/ID.json                     what a running pull needs; locked as long as it runs
 //	ingest/HEX                         locks of layers being made

@@ -42,7 +42,8 @@ func (s *Store) CollectGarbage(ctx context.Context, images []*Image) (Collected,
 			blobs[string(d)] = true
 		}
 	}
-	return s.collect(ctx, layers, blobs)
+	c, err = s.collect(ctx, layers, blobs)
+	return c, errors.Join(err, s.sweepOrigins())
 }
 
 func keep(set map[string]bool, names []string) {

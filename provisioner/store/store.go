@@ -35,7 +35,7 @@ func New(root string) *Store { return &Store{root: root} }
 // folders of the store.
 func folders() []string {
 	return []string{
-		"oci/blobs/sha256", "oci/blobs/sha512", "layers", "images", "refs", "containers", "leases", "ingest", "stage", "pending",
+		"oci/blobs/sha256", "oci/blobs/sha512", "layers", "images", "refs", "origins", "containers", "leases", "ingest", "stage", "pending",
 		"trash", "empty", "locks",
 	}
 }

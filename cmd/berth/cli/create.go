@@ -170,7 +170,8 @@ func (m *newContainer) withImage(ctx context.Context, do func() error) error {
 	m.spec.Image = &local
 	if wanted.Pull == containerizer.PullMissing {
 		err := do()
-		if !errors.Is(err, containerizer.ErrNotFound) {
+		// What is not trusted yet may be, once the registry was asked for signatures.
+		if !errors.Is(err, containerizer.ErrNotFound) && !errors.Is(err, containerizer.ErrUntrusted) {
 			return err
 		}
 	}

@@ -42,6 +42,7 @@ type Config struct {
 	Network    Network    `toml:"network"`
 	Pull       Pull       `toml:"pull"`
 	Registries Registries `toml:"registries"`
+	Trust      Trust      `toml:"trust"`
 }
 
 // Artifacts says how artifacts are fetched.
@@ -184,6 +185,18 @@ func (c *Config) Policy() (policy.Policy, error) {
 	return p, nil
 }
 
+// Trust says which images may be used.
+type Trust struct {
+	// Policy is the path of a signature policy (containers-policy.json(5)), which must
+	// exist; "" is the first of PolicyPaths that does.
+	Policy string `toml:"policy"`
+}
+
+// PolicyPaths are where a signature policy is, unless the configuration names one.
+func PolicyPaths() []string {
+	return []string{"/etc/berth/policy.json", "/etc/containers/policy.json"}
+}
+
 // LoadIfExists is Load, but a file that does not exist is an empty one.
 func LoadIfExists(path string) (*Config, error) {
 	c, err := Load(path)
@@ -250,6 +263,7 @@ func (c *Config) check() error {
 		{"network.conf_dir", c.Network.ConfDir},
 		{"registries.auth_file", c.Registries.AuthFile},
 		{"artifacts.hadoop", c.Artifacts.Hadoop},
+		{"trust.policy", c.Trust.Policy},
 	} {
 		if p.path != "" && p.path[0] != '/' {
 			return fmt.Errorf("%s = %q is not an absolute path", p.key, p.path)

@@ -56,6 +56,9 @@ auth_file = "/etc/auth.json"
 unqualified = ["quay.io", "docker.io"]
 allow = ["*.example.com"]
 block = ["quay.io/bad"]
+
+[trust]
+policy = "/srv/policy.json"
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +76,7 @@ block = ["quay.io/bad"]
 			Insecure: []string{"localhost:5000"}, CertsDirs: []string{"/etc/a"}, AuthFile: "/etc/auth.json",
 			Unqualified: []any{"quay.io", "docker.io"}, Allow: []string{"*.example.com"}, Block: []string{"quay.io/bad"},
 		},
+		Trust: config.Trust{Policy: "/srv/policy.json"},
 	}
 	want.Path = got.Path
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -87,6 +91,7 @@ func TestLoadRefuses(t *testing.T) {
 		"root = 1\n":                                `line 1`,
 		"root = \n":                                 `line 1`,
 		"root = \"relative\"\n":                     `root = "relative" is not an absolute path`,
+		"[trust]\npolicy = \"p.json\"\n":            `trust.policy = "p.json" is not an absolute path`,
 		"[cgroup]\ndriver = \"x\"\n":                `cgroup.driver = "x"`,
 		"[containers]\nseccomp = \"foo\"\n":         `containers.seccomp = "foo"`,
 		"[containers]\npids_limit = -1\n":           `not negative`,

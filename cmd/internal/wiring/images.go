@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/provisioner"
 )
@@ -26,6 +27,7 @@ func (n *Node) provisioner() (*provisioner.Provisioner, error) {
 	n.images, err = provisioner.New(ImageRoot(n.cfg), n.parts.Fetcher(n.cfg), provisioner.Options{
 		UnpackCommand: n.parts.Unpack,
 		Parallel:      n.cfg.Pull.Layers,
+		Trust:         provisioner.Trust{Policy: n.cfg.Trust.Policy, Defaults: config.PolicyPaths(), Verifier: n.parts.Verifier},
 		Log:           n.logger("provisioner"),
 	})
 	return n.images, err

@@ -40,6 +40,8 @@ type Parts struct {
 	Accounts func(config.Config) Accounts
 	// Artifacts makes what brings artifacts; without it containers have none.
 	Artifacts func(config.Config) (containerizer.Artifacts, error)
+	// Verifier judges images by signature policies.
+	Verifier provisioner.Verifier
 	// Unpack is the command that unpacks a layer; none in a program that fetches
 	// nothing.
 	Unpack []string
