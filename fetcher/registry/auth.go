@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -59,14 +60,17 @@ const maxRenewals = 2
 // RoundTrip sends r, and sends it again if the answer is a challenge that can be
 // met. r has no body.
 func (a *authorizer) RoundTrip(r *http.Request) (*http.Response, error) {
-	own := a.own(r.URL)
-	s := a.session(r.URL, own)
+	s := a.session(r.URL)
 	if s == nil {
-		return a.next.RoundTrip(a.dress(r, false, ""))
+		return a.next.RoundTrip(dress(r, nil, ""))
+	}
+	var header http.Header
+	if a.own(r.URL) {
+		header = a.header
 	}
 	value, n := s.current()
 	for renewals := 0; ; renewals++ {
-		resp, err := a.next.RoundTrip(a.dress(r, own, value))
+		resp, err := a.next.RoundTrip(dress(r, header, value))
 		if err != nil || resp.StatusCode != http.StatusUnauthorized || renewals == maxRenewals {
 			return resp, err
 		}
@@ -75,8 +79,8 @@ func (a *authorizer) RoundTrip(r *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 		old := value
-		value, n, err = s.renew(r.Context(), n, func(creds authn.AuthConfig) (string, authn.AuthConfig, error) {
-			return a.answer(r.Context(), c, creds)
+		value, n, err = s.renew(r.Context(), n, func(ctx context.Context, creds authn.AuthConfig) (string, authn.AuthConfig, error) {
+			return a.answer(ctx, c, creds)
 		})
 		if err != nil {
 			_ = resp.Body.Close() // the error says more
@@ -90,21 +94,18 @@ func (a *authorizer) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-func (a *authorizer) dress(r *http.Request, own bool, value string) *http.Request {
+// dress gives a request headers, and value as its authorization.
+func dress(r *http.Request, header http.Header, value string) *http.Request {
 	r = r.Clone(r.Context())
 	r.Header.Del("Referer") // tells where an image comes from to who has its blobs
-	if own {
-		for k, v := range a.header {
-			r.Header[k] = v
-		}
-	}
+	maps.Copy(r.Header, header)
 	if value != "" {
 		r.Header.Set("Authorization", value)
 	}
 	return r
 }
 
-func (a *authorizer) session(u *url.URL, own bool) *session {
+func (a *authorizer) session(u *url.URL) *session {
 	key := u.Scheme + "://" + u.Host
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -113,7 +114,7 @@ func (a *authorizer) session(u *url.URL, own bool) *session {
 		return s
 	}
 	s = &session{renewing: make(chan struct{}, 1), creds: &authn.AuthConfig{}}
-	if own {
+	if a.own(u) {
 		s.creds, s.find = nil, a.credentials
 		if a.token != "" {
 			s.value = "Bearer " + a.token
@@ -133,7 +134,7 @@ func (s *session) current() (value string, n int) {
 }
 
 // renew makes another value than number n, once for all who want one.
-func (s *session) renew(ctx context.Context, n int, answer func(authn.AuthConfig) (string, authn.AuthConfig, error)) (string, int, error) {
+func (s *session) renew(ctx context.Context, n int, answer func(context.Context, authn.AuthConfig) (string, authn.AuthConfig, error)) (string, int, error) {
 	select {
 	case s.renewing <- struct{}{}:
 		defer func() { <-s.renewing }()
@@ -150,7 +151,7 @@ func (s *session) renew(ctx context.Context, n int, answer func(authn.AuthConfig
 		}
 		s.creds = &creds
 	}
-	value, creds, err := answer(*s.creds)
+	value, creds, err := answer(ctx, *s.creds)
 	if err != nil {
 		return "", 0, err
 	}

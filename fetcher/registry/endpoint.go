@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -153,8 +154,11 @@ func otherScheme(err error) bool {
 	var ne net.Error
 	var cert *tls.CertificateVerificationError
 	var slow *errSlow
-	return !errors.As(err, &cert) && !errors.As(err, &slow) && !(errors.As(err, &ne) && ne.Timeout()) &&
-		!errors.Is(err, context.Canceled) && !errors.Is(err, containerizer.ErrPermission)
+	switch {
+	case errors.As(err, &cert), errors.As(err, &slow), errors.As(err, &ne) && ne.Timeout():
+		return false
+	}
+	return !errors.Is(err, context.Canceled) && !errors.Is(err, containerizer.ErrPermission)
 }
 
 // errSlow is an answer that did not come in the time that a mirror has.
@@ -180,9 +184,7 @@ func (e *endpoint) send(ctx context.Context, u *url.URL, header http.Header, lim
 		cancel(nil)
 		return nil, err
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("User-Agent", e.client.o.UserAgent)
 	var late *time.Timer
 	if limit > 0 {

@@ -74,8 +74,7 @@ func (p *patience) more(ctx context.Context, cause error, after time.Duration) e
 // registry's authentication, or a connection that failed. URLs are left out: those
 // of a redirect may be signed, which is as good as a password.
 func explain(ctx context.Context, what string, err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 		if u, perr := url.Parse(ue.URL); perr == nil && u.Host != "" {
 			err = fmt.Errorf("%s: %w", u.Host, err)

@@ -120,7 +120,7 @@ func (s *shown) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // transports makes what a host is reached over. close gives up its connections.
-func (c *Client) transports(h *hosts.Host, skipVerify bool, own func(*url.URL) bool) (_ http.RoundTripper, closeIdle func(), err error) {
+func (c *Client) transports(h *hosts.Host, skipVerify bool, own func(*url.URL) bool) (_ http.RoundTripper, closeIdle func(), err error) { //nolint:revive // a setting, with its meaning
 	if c.o.Transport != nil || !h.TLS() && !skipVerify && h.DialTimeout == 0 {
 		return c.base, func() {}, nil
 	}

@@ -58,7 +58,7 @@ func (o *Origin) try(ctx context.Context, q *question, f func(e *endpoint, limit
 			o.note(e, err)
 			failed = append(failed, failure{e, err})
 		}
-		err, again, after := summary(q.what, failed)
+		again, after, err := summary(q.what, failed)
 		if !again {
 			return err
 		}
@@ -112,10 +112,9 @@ func (o *Origin) order(q *question, round int) []*endpoint {
 
 // summary makes one error of several. The last host, usually the registry's
 // server, decides its class. again says whether another round may help.
-func summary(what string, failed []failure) (_ error, again bool, after time.Duration) {
+func summary(what string, failed []failure) (again bool, after time.Duration, _ error) {
 	for _, f := range failed {
-		var t *transient
-		if errors.As(f.err, &t) {
+		if t, ok := errors.AsType[*transient](f.err); ok {
 			again, after = true, max(after, t.after)
 		}
 	}
@@ -124,11 +123,11 @@ func summary(what string, failed []failure) (_ error, again bool, after time.Dur
 		again = false
 	}
 	if len(failed) == 1 {
-		return last.err, again, after
+		return again, after, last.err
 	}
 	var before []string
 	for _, f := range failed[:len(failed)-1] {
 		before = append(before, fmt.Sprintf("%s: %s", f.e, strings.TrimPrefix(f.err.Error(), what+": ")))
 	}
-	return fmt.Errorf("%w (before that, %s)", last.err, strings.Join(before, "; ")), again, after
+	return again, after, fmt.Errorf("%w (before that, %s)", last.err, strings.Join(before, "; "))
 }

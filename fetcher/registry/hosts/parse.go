@@ -146,7 +146,7 @@ func note(names, key []string) []string {
 }
 
 // root reads the URL of an API, which ends in /v2 unless it is overridden.
-func root(s string, override bool) (*url.URL, error) {
+func root(s string, override bool) (*url.URL, error) { //nolint:revive // a setting of the file, with its meaning
 	if !strings.Contains(s, "://") {
 		s = "https://" + s
 	}

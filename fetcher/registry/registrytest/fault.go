@@ -63,18 +63,6 @@ func First(n int, f Fault) Fault {
 	}
 }
 
-// After makes a fault happen from the n-th request on.
-func After(n int, f Fault) Fault {
-	var seen atomic.Int64
-	return func(s *Server, w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
-		if seen.Add(1) <= int64(n) {
-			serve(w, r)
-			return
-		}
-		f(s, w, r, serve)
-	}
-}
-
 // Cut breaks the connection after n bytes of each body.
 func Cut(n int) Fault {
 	return func(_ *Server, w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
@@ -138,14 +126,6 @@ func Status(code int, header ...string) Fault {
 func WrongBytes() Fault {
 	return func(_ *Server, w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
 		serve(&wrong{w}, r)
-	}
-}
-
-// NoRanges sends all when a part is asked for.
-func NoRanges() Fault {
-	return func(_ *Server, w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
-		r.Header.Del("Range")
-		serve(w, r)
 	}
 }
 

@@ -42,26 +42,26 @@ type Server struct {
 }
 
 // New starts a registry without TLS.
-func New(t testing.TB) *Server {
-	t.Helper()
-	return start(t, (*httptest.Server).Start)
+func New(tb testing.TB) *Server {
+	tb.Helper()
+	return start(tb, (*httptest.Server).Start)
 }
 
 // NewTLS starts a registry with TLS and a certificate that nobody knows.
-func NewTLS(t testing.TB) *Server {
-	t.Helper()
-	return start(t, (*httptest.Server).StartTLS)
+func NewTLS(tb testing.TB) *Server {
+	tb.Helper()
+	return start(tb, (*httptest.Server).StartTLS)
 }
 
-func start(t testing.TB, how func(*httptest.Server)) *Server {
-	t.Helper()
+func start(tb testing.TB, how func(*httptest.Server)) *Server {
+	tb.Helper()
 	s := &Server{
 		closing: make(chan struct{}), manifests: map[string]document{}, blobs: map[digest.Digest][]byte{}, faults: map[Kind]Fault{},
 	}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.Config.ErrorLog = quiet()
 	how(s.Server)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		close(s.closing)
 		s.CloseClientConnections()
 		s.Close()
@@ -111,8 +111,8 @@ type Image struct {
 }
 
 // Image puts an image there, of layers that nobody will unpack.
-func (s *Server) Image(t testing.TB, repository, tag string, layers ...[]byte) Image {
-	t.Helper()
+func (s *Server) Image(tb testing.TB, repository, tag string, layers ...[]byte) Image {
+	tb.Helper()
 	i := Image{Config: s.Blob(v1.MediaTypeImageConfig, []byte(`{"architecture":"amd64","os":"linux"}`))}
 	m := v1.Manifest{MediaType: v1.MediaTypeImageManifest, Config: i.Config}
 	m.SchemaVersion = 2
@@ -122,7 +122,7 @@ func (s *Server) Image(t testing.TB, repository, tag string, layers ...[]byte) I
 	m.Layers = i.Layers
 	raw, err := json.Marshal(m)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	i.Raw = raw
 	i.Manifest = s.Manifest(repository, tag, v1.MediaTypeImageManifest, raw)
