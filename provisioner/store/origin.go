@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -74,9 +75,14 @@ func (s *Store) Origins(manifest digest.Digest) ([]*Origin, error) {
 
 // PutOrigin writes a record.
 func (s *Store) PutOrigin(o *Origin) error {
-	err := os.MkdirAll(s.originDir(o.Manifest), 0o700)
-	if err == nil {
-		err = s.writeJSON(s.originPath(o.Manifest, o.Name), o, nil)
+	var err error
+	for range 10 { // a sweep may take the directory of an image that it does not see yet
+		if err = os.MkdirAll(s.originDir(o.Manifest), 0o700); err == nil {
+			err = s.writeJSON(s.originPath(o.Manifest, o.Name), o, nil)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("write where image %s came from: %w", o.Manifest, class(err))
