@@ -100,7 +100,7 @@ func (s *Store) sweepOrigins() error {
 	}
 	for _, n := range names {
 		if !exists(s.path("images", n+".json")) {
-			err = errors.Join(err, class(os.RemoveAll(s.path("origins", n))))
+			err = errors.Join(err, s.Trash(s.path("origins", n)))
 		}
 	}
 	return err
