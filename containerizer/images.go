@@ -22,9 +22,10 @@ type Image struct {
 	Platform v1.Platform   `json:"platform"`
 	Created  time.Time     `json:"created,omitzero"`
 	// Layers are the diffIDs, bottom first.
-	Layers []digest.Digest `json:"layers"`
-	// SizeBytes is what its layers take on disk, SharedBytes how much of that other
-	// images use too.
+	Layers []digest.Digest   `json:"layers"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// SizeBytes is what its layers and compressed blobs take on disk, SharedBytes how
+	// much of that other images use too.
 	SizeBytes   int64 `json:"sizeBytes"`
 	SharedBytes int64 `json:"sharedBytes"`
 	Pinned      bool  `json:"pinned,omitempty"`
@@ -96,6 +97,9 @@ type PruneOptions struct {
 	All bool
 	// OlderThan spares younger images.
 	OlderThan time.Duration
+	// Labels, "KEY" or "KEY=VALUE", have to be there, WithoutLabels must not.
+	Labels        []string
+	WithoutLabels []string
 }
 
 // PruneReport tells what was removed.
@@ -115,6 +119,17 @@ type StoreUsage struct {
 	WritableBytes int64 `json:"writableBytes"`
 	// ReclaimableBytes would go with Prune(All).
 	ReclaimableBytes int64 `json:"reclaimableBytes"`
+}
+
+// StoreCheck is what was found in an image store. Each string is a sentence.
+type StoreCheck struct {
+	// Found is damage.
+	Found []string `json:"found"`
+	// Left was left over by processes that died; the next sweep removes it.
+	Left []string `json:"left"`
+	// Repaired is what was done, Owed what could not be put right.
+	Repaired []string `json:"repaired"`
+	Owed     []string `json:"owed"`
 }
 
 // ArchiveFormat is a form in which images are saved.
@@ -145,9 +160,17 @@ type Images interface {
 	Save(ctx context.Context, w io.Writer, f ArchiveFormat, references []string) error
 	Usage(ctx context.Context) (*StoreUsage, error)
 	Prune(ctx context.Context, o PruneOptions) (*PruneReport, error)
-	// Check verifies the store; with repair it removes what is broken. Each string is
-	// one finding.
-	Check(ctx context.Context, repair bool) ([]string, error)
+	// Check verifies the store; with repair it removes what is broken and fetches it
+	// again.
+	Check(ctx context.Context, repair bool) (*StoreCheck, error)
+}
+
+// ImagePinner is implemented by image stores that can keep images from being
+// removed to make room, by Prune, or without force.
+type ImagePinner interface {
+	// Pin pins one name of an image, or by digest all of its names. Pinning is a
+	// property of the name: what it stands for later is pinned as well.
+	Pin(ctx context.Context, nameOrDigest string, pinned bool) error
 }
 
 // CopyOptions go with a push or a copy.

@@ -1,6 +1,38 @@
 package provisioner
 
+import (
+	"context"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/provisioner/stack"
+)
+
 // Tidy deletes what was given up, but no more than budget files and directories,
 // so that it is quick. It tells what waits for a Sweep: images and layers that are
 // not known to be on disk yet, and things given up that still take space.
 func (p *Provisioner) Tidy(budget int) (pending, trash int) { return p.store.Tidy(budget) }
+
+// makeLists lists the files of new layers. It reads all of them, mostly out of the
+// page cache, so it gives way to everything else.
+func (p *Provisioner) makeLists(ctx context.Context) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine: its priority is its own
+		yieldToOthers()
+		done <- p.store.MakeLists(ctx, stack.List)
+	}()
+	return <-done
+}
+
+// ioprioIdle is IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0) (ioprio_set(2)).
+const ioprioIdle = 3 << 13
+
+// yieldToOthers lowers the priority of this thread. Where that is refused, it just
+// is not lower.
+func yieldToOthers() {
+	const self, lowest = 0, 19
+	_ = unix.Setpriority(unix.PRIO_PROCESS, self, lowest)
+	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, 1, self, ioprioIdle)
+}

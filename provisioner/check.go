@@ -4,117 +4,164 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/berth-dev/berth/provisioner/manifest"
 	"github.com/berth-dev/berth/provisioner/stack"
 	"github.com/berth-dev/berth/provisioner/store"
-	"github.com/berth-dev/berth/provisioner/unpack"
 )
 
 // checker collects findings.
 type checker struct {
-	p        *Provisioner
-	findings []string
-	// What is broken, and goes with repair.
-	layers map[string]bool
-	blobs  map[digest.Digest]bool
-	files  map[string]bool
-	images map[digest.Digest]bool
+	p      *Provisioner
+	report containerizer.StoreCheck
+	// What is there.
+	images []*store.Image
+	refs   []*store.Ref
+	uses   []*store.Use
+	names  []string // of layers
+	kept   []digest.Digest
+	// What is broken: layers and blobs by name, records by path, and images that
+	// cannot be used, or saved.
+	layers     map[string]bool
+	blobs      map[digest.Digest]bool
+	files      map[string]bool
+	broken     map[digest.Digest]bool
+	incomplete map[digest.Digest]bool
+	unlisted   []string // whole layers whose list of files is not
 }
 
-// Check verifies the whole store: records, digests of all blobs, and the files of
-// all layers against their blobs, which it unpacks again. With repair it removes
-// what is broken, so that the next pull fetches it anew.
-func (p *Provisioner) Check(ctx context.Context, repair bool) ([]string, error) { //nolint:revive // the contract has the flag
-	// Others are kept from removing anything, and with repair from using it.
-	take := p.store.Use
-	if repair {
-		take = p.store.Collect
+// Check verifies the whole store: records, digests of all blobs, and all layers
+// against the lists of their files, or where there is none against their blobs,
+// which it unpacks again. With repair it removes what is broken and makes it again,
+// of what the store has or what the image's name stands for.
+func (p *Provisioner) Check(ctx context.Context, repair bool) (*containerizer.StoreCheck, error) { //nolint:revive // the contract has the flag
+	c := &checker{
+		p: p, layers: map[string]bool{}, blobs: map[digest.Digest]bool{}, files: map[string]bool{},
+		broken: map[digest.Digest]bool{}, incomplete: map[digest.Digest]bool{},
 	}
-	lock, err := take(ctx)
+	lease, err := c.hold(ctx)
 	if errors.Is(err, errNotExist) {
-		return nil, nil
+		return &c.report, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Release()
-	c := &checker{
-		p: p, layers: map[string]bool{}, blobs: map[digest.Digest]bool{}, files: map[string]bool{},
-		images: map[digest.Digest]bool{},
+	err = c.run(ctx, lease)
+	if err == nil && repair {
+		err = c.repair(ctx)
 	}
-	if err := c.run(ctx); err != nil {
-		return c.findings, err
+	if rerr := lease.Release(); err == nil {
+		err = rerr
 	}
-	if !repair || len(c.findings) == 0 {
-		return c.findings, nil
+	if err == nil && repair {
+		err = c.finish(ctx)
 	}
-	return c.findings, c.remove(ctx)
+	return &c.report, err
 }
 
 func (c *checker) found(format string, args ...any) {
-	c.findings = append(c.findings, fmt.Sprintf(format, args...))
+	c.report.Found = append(c.report.Found, fmt.Sprintf(format, args...))
 }
 
-func (c *checker) run(ctx context.Context) error {
-	images, broken, err := c.p.store.Images()
+// hold reads all records, and keeps what they need from being removed until the
+// lease is released: others go on meanwhile.
+func (c *checker) hold(ctx context.Context) (*store.Lease, error) {
+	use, err := c.p.store.Use(ctx)
 	if err != nil {
+		return nil, err
+	}
+	defer use.Release()
+	lease, err := c.p.store.NewLease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.read(); err != nil {
+		return nil, errors.Join(err, lease.Release())
+	}
+	var blobs []string
+	for _, d := range c.kept {
+		blobs = append(blobs, string(d))
+	}
+	names := slices.Clone(c.names)
+	for _, i := range c.images {
+		names = append(names, i.Stack...)
+		for _, d := range i.BlobDigests() {
+			blobs = append(blobs, string(d))
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(blobs)
+	if err := lease.Hold(ctx, slices.Compact(names), slices.Compact(blobs)); err != nil {
+		return nil, errors.Join(err, lease.Release())
+	}
+	return lease, nil
+}
+
+// read reads names before images and images before layers: a pull makes them the
+// other way round.
+func (c *checker) read() (err error) {
+	var broken map[string]error
+	if c.refs, broken, err = c.p.store.Refs(); err != nil {
 		return err
 	}
 	c.records(broken)
-	refs, broken, err := c.p.store.Refs()
-	if err != nil {
-		return err
-	}
-	c.records(broken)
-	uses, broken, err := c.p.store.Uses()
-	if err != nil {
+	if c.uses, broken, err = c.p.store.Uses(); err != nil {
 		return err
 	}
 	for _, path := range slices.Sorted(maps.Keys(broken)) {
 		c.found("%v; remove the container", broken[path])
+		c.report.Owed = append(c.report.Owed, fmt.Sprintf("remove the container whose record is %q", path))
 	}
+	if c.images, broken, err = c.p.store.Images(); err != nil {
+		return err
+	}
+	c.records(broken)
+	if c.names, err = c.p.store.Layers(); err != nil {
+		return err
+	}
+	slices.Sort(c.names)
+	if c.kept, err = c.p.store.Blobs(); err != nil {
+		return err
+	}
+	c.report.Left, err = c.p.store.Leftovers()
+	return err
+}
+
+func (c *checker) run(ctx context.Context, lease *store.Lease) error {
 	if err := c.checkBlobs(ctx); err != nil {
 		return err
 	}
-	if err := c.checkLayers(ctx); err != nil {
-		return err
+	for _, name := range c.names {
+		if err := c.checkLayer(ctx, lease, name); err != nil {
+			return err
+		}
 	}
 	there := map[digest.Digest]bool{}
-	for _, i := range images {
+	for _, i := range c.images {
 		c.checkImage(i)
-		there[i.Manifest.Digest] = !c.images[i.Manifest.Digest]
+		there[i.Manifest.Digest] = !c.broken[i.Manifest.Digest]
 	}
-	c.checkRefs(refs, there)
-	c.checkUses(uses)
-	return nil
-}
-
-func (c *checker) checkRefs(refs []*store.Ref, there map[digest.Digest]bool) {
-	for _, r := range refs {
+	for _, r := range c.refs {
 		for _, i := range r.Images {
 			if !there[i.Manifest] {
 				c.found("name %q stands for image %s, which is broken or not there", r.Name, i.Manifest)
-				c.files[c.p.store.RefFile(r.Name)] = true
 			}
 		}
 	}
+	c.checkUses()
+	return nil
 }
 
-func (c *checker) checkUses(uses []*store.Use) {
-	for _, u := range uses {
+func (c *checker) checkUses() {
+	for _, u := range c.uses {
 		for _, name := range u.Stack {
 			if c.layers[name] || !c.p.store.HasLayer(name) {
-				c.found("container %q uses layer %q, which is broken or not there; remove the container", u.ID, name)
+				c.found("container %q uses layer %q, which is broken or not there", u.ID, name)
 			}
 		}
 	}
@@ -129,11 +176,7 @@ func (c *checker) records(broken map[string]error) {
 
 // checkBlobs compares all blobs with their digests.
 func (c *checker) checkBlobs(ctx context.Context) error {
-	blobs, err := c.p.store.Blobs()
-	if err != nil {
-		return err
-	}
-	for _, d := range blobs {
+	for _, d := range c.kept {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
@@ -145,145 +188,75 @@ func (c *checker) checkBlobs(ctx context.Context) error {
 	return nil
 }
 
-func (p *Provisioner) verifyBlob(d digest.Digest) error {
-	if err := manifest.CheckDigest(d); err != nil {
-		return err
+// checkLayer verifies the record and the files of a layer.
+func (c *checker) checkLayer(ctx context.Context, lease *store.Lease, name string) error {
+	l, err := c.p.store.Layer(name)
+	if err == nil {
+		err = c.verifyLayer(ctx, lease, l)
 	}
-	f, err := os.Open(p.store.BlobPath(d))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if errors.Is(err, containerizer.ErrResourceExhausted) {
+		return fmt.Errorf("check layer %q: %w", name, err)
+	}
 	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	h := manifest.NewHash(d)
-	if _, err := io.Copy(h, f); err != nil {
-		return err
-	}
-	if got := manifest.Sum(d, h); got != d {
-		return fmt.Errorf("its content has the digest %s: %w", got, containerizer.ErrDataCorrupt)
+		c.found("layer %q: %v", name, err)
+		c.layers[name] = true
 	}
 	return nil
 }
 
-// checkLayers verifies the records and files of all layers.
-func (c *checker) checkLayers(ctx context.Context) error {
-	names, err := c.p.store.Layers()
-	if err != nil {
+// verifyLayer compares a layer with the list of its files; where that is missing or
+// damaged, with its blob.
+func (c *checker) verifyLayer(ctx context.Context, lease *store.Lease, l *store.Layer) error {
+	if err := c.p.verifyDir(l); err != nil {
 		return err
 	}
-	slices.Sort(names)
-	lease, err := c.p.store.NewLease(ctx)
-	if err != nil {
-		return err
+	listed := stack.VerifyFile(ctx, c.p.store.ListPath(l.Name), c.p.store.LayerPath(l.Name))
+	missing := errors.Is(listed, containerizer.ErrNotFound)
+	if !missing && !errors.Is(listed, stack.ErrList) {
+		return listed
 	}
-	defer func() { _ = lease.Release() }() // the sweep removes what is left
-	for _, name := range names {
-		l, err := c.p.store.Layer(name)
-		if err == nil {
-			err = c.p.verifyDir(l)
-		}
-		if err == nil && l.Blob != "" && !c.blobs[l.Blob] && c.p.store.HasBlob(l.Blob, 0) && len(c.p.o.UnpackCommand) > 0 {
-			err = c.p.verifyFiles(ctx, lease, l)
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if errors.Is(err, containerizer.ErrResourceExhausted) {
-			return fmt.Errorf("check layer %q: %w", name, err)
-		}
-		if err != nil {
-			c.found("layer %q: %v", name, err)
-			c.layers[name] = true
+	if l.Blob != "" && !c.blobs[l.Blob] && c.p.store.HasBlob(l.Blob, 0) && len(c.p.o.UnpackCommand) > 0 {
+		if err := c.p.verifyFiles(ctx, lease, l); err != nil {
+			return err
 		}
 	}
+	if missing && c.p.store.AwaitsList(l.Name) {
+		return nil // it is too young
+	}
+	c.found("layer %q: the list of its files is missing or damaged", l.Name)
+	c.unlisted = append(c.unlisted, l.Name)
 	return nil
-}
-
-// verifyDir is all that can be verified of a layer without its blob, and of what
-// was made for a stack.
-func (p *Provisioner) verifyDir(l *store.Layer) error {
-	path := p.store.LayerPath(l.Name)
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%q is not a directory: %w", path, containerizer.ErrDataCorrupt)
-	}
-	return nil
-}
-
-// verifyFiles unpacks a layer's blob again and compares the files.
-func (p *Provisioner) verifyFiles(ctx context.Context, lease *store.Lease, l *store.Layer) error {
-	stage, err := lease.Stage()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = p.store.Trash(stage) }() // its lease gives it up in any case
-	target, err := makeTarget(stage)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = target.Close() }()
-	blob, err := os.Open(p.store.BlobPath(l.Blob))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = blob.Close() }()
-	res, err := unpack.Run(ctx, p.o.UnpackCommand, target, blob, p.o.Limits)
-	if err != nil {
-		return fmt.Errorf("unpack again: %w", err)
-	}
-	if store.LayerName(res.DiffID) != l.Name {
-		return fmt.Errorf("its blob %s has the diffID %s: %w", l.Blob, res.DiffID, containerizer.ErrDataCorrupt)
-	}
-	return stack.Compare(p.store.LayerPath(l.Name), filepath.Join(stage, "fs"))
 }
 
 // checkImage verifies that all an image needs is there.
 func (c *checker) checkImage(i *store.Image) {
-	bad := func(format string, args ...any) {
-		c.found("image %s: %s", i.Manifest.Digest, fmt.Sprintf(format, args...))
-		c.images[i.Manifest.Digest] = true
-	}
+	m := i.Manifest.Digest
 	for _, d := range []v1.Descriptor{i.Manifest, i.ConfigID} {
 		if c.blobs[d.Digest] || !c.p.store.HasBlob(d.Digest, d.Size) {
-			bad("its document %s is broken or not there", d.Digest)
+			c.found("image %s: its document %s is broken or not there", m, d.Digest)
+			c.broken[m] = true
 		}
 	}
 	for _, name := range i.Stack {
 		if c.layers[name] || !c.p.store.HasLayer(name) {
-			bad("its layer %q is broken or not there", name)
+			c.found("image %s: its layer %q is broken or not there", m, name)
+			c.broken[m] = true
 		}
+	}
+	blobs := []v1.Descriptor{}
+	if i.Index != "" {
+		blobs = append(blobs, v1.Descriptor{Digest: i.Index})
 	}
 	for _, l := range i.Layers {
-		if c.blobs[l.Blob.Digest] || !c.p.store.HasBlob(l.Blob.Digest, l.Blob.Size) {
-			bad("its blob %s is broken or not there (it cannot be saved)", l.Blob.Digest)
+		blobs = append(blobs, l.Blob)
+	}
+	for _, d := range blobs {
+		if c.blobs[d.Digest] || !c.p.store.HasBlob(d.Digest, d.Size) {
+			c.found("image %s: its blob %s is broken or not there (it cannot be saved)", m, d.Digest)
+			c.incomplete[m] = true
 		}
 	}
-}
-
-// remove takes away what is broken, and what nothing needs then.
-func (c *checker) remove(ctx context.Context) error {
-	var errs []error
-	for d := range c.images {
-		errs = append(errs, c.p.store.DropImage(d))
-	}
-	for path := range c.files {
-		errs = append(errs, c.p.store.DropFile(path))
-	}
-	for name := range c.layers {
-		errs = append(errs, c.p.store.DropLayer(name))
-	}
-	for d := range c.blobs {
-		errs = append(errs, c.p.store.DropFile(c.p.store.BlobPath(d)))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	images, _, err := c.p.store.Images()
-	if err != nil {
-		return err
-	}
-	_, err = c.p.store.CollectGarbage(ctx, images)
-	return err
 }

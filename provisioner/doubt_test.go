@@ -69,8 +69,8 @@ func TestAnotherSource(t *testing.T) {
 			if _, err := p.Pull(t.Context(), containerizer.ImageSource{Reference: "x"}, containerizer.PullOptions{}); err != nil || f.doubts != 1 {
 				t.Errorf("%v after %d doubts, want one", err, f.doubts)
 			}
-			if findings, err := p.Check(t.Context(), false); err != nil || len(findings) != 0 {
-				t.Errorf("the store: %q, %v", findings, err)
+			if r := check(t, p, false); len(r.Found) != 0 {
+				t.Errorf("the store: %q", r.Found)
 			}
 			f = &twoSources{fakeFetcher: newFakeFetcher(), lie: lie, liars: 2}
 			f.image("x", layerTar(t, "f a content"))

@@ -35,6 +35,10 @@ type fakeFetcher struct {
 	blobs map[digest.Digest][]byte
 	names map[string]v1.Descriptor
 	opens map[digest.Digest]int
+	// labels are those of images made from now on.
+	labels map[string]string
+	// down, when set, says that nothing answers.
+	down bool
 	// wrap, when set, replaces the reader of a blob.
 	wrap func(d v1.Descriptor, r io.Reader) io.Reader
 	// ranges makes origins that can begin in the middle; offsets are where they did.
@@ -93,7 +97,14 @@ func (o *fakeOrigin) Close() error { return nil }
 func (o *fakeOrigin) Resolve(context.Context) (v1.Descriptor, []byte, error) {
 	o.f.mu.Lock()
 	defer o.f.mu.Unlock()
-	d, ok := o.f.names[o.name]
+	if o.f.down {
+		return v1.Descriptor{}, nil, fmt.Errorf("resolve %q: %w", o.name, containerizer.ErrUnavailable)
+	}
+	name, byDigest, _ := strings.Cut(o.name, "@")
+	d, ok := o.f.names[name]
+	if b, there := o.f.blobs[digest.Digest(byDigest)]; there { // as a registry, whatever the tag is by now
+		return v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: digest.Digest(byDigest), Size: int64(len(b))}, b, nil
+	}
 	if !ok {
 		return d, nil, fmt.Errorf("resolve %q: %w", o.name, containerizer.ErrNotFound)
 	}
@@ -103,6 +114,9 @@ func (o *fakeOrigin) Resolve(context.Context) (v1.Descriptor, []byte, error) {
 func (o *fakeOrigin) Open(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	o.f.mu.Lock()
 	defer o.f.mu.Unlock()
+	if o.f.down {
+		return nil, fmt.Errorf("blob %s: %w", d.Digest, containerizer.ErrUnavailable)
+	}
 	o.f.opens[d.Digest]++
 	b, ok := o.f.blobs[d.Digest]
 	if !ok {
@@ -139,7 +153,7 @@ func (f *fakeFetcher) image(name string, layers ...[]byte) v1.Descriptor {
 }
 
 func (f *fakeFetcher) build(p v1.Platform, layers ...[]byte) v1.Descriptor {
-	config := v1.Image{Platform: p, Config: v1.ImageConfig{Cmd: []string{"/bin/sh"}, Env: []string{"A=b"}}, RootFS: v1.RootFS{Type: "layers"}}
+	config := v1.Image{Platform: p, Config: v1.ImageConfig{Cmd: []string{"/bin/sh"}, Env: []string{"A=b"}, Labels: f.labels}, RootFS: v1.RootFS{Type: "layers"}}
 	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
 	for _, l := range layers {
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(l))
@@ -213,15 +227,15 @@ func newStore(t *testing.T, f containerizer.Fetcher, change ...func(*provisioner
 	return open(t, root, f, change...), root
 }
 
-func open(t *testing.T, root string, f containerizer.Fetcher, change ...func(*provisioner.Options)) *provisioner.Provisioner {
-	t.Helper()
-	o := provisioner.Options{UnpackCommand: unpackCommand(), Log: log.New(zaptest.NewLogger(t).Core())}
+func open(tb testing.TB, root string, f containerizer.Fetcher, change ...func(*provisioner.Options)) *provisioner.Provisioner {
+	tb.Helper()
+	o := provisioner.Options{UnpackCommand: unpackCommand(), Log: log.New(zaptest.NewLogger(tb).Core())}
 	for _, c := range change {
 		c(&o)
 	}
 	p, err := provisioner.New(root, f, o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

@@ -47,66 +47,6 @@ func (p *Provisioner) Pull(ctx context.Context, source containerizer.ImageSource
 	return p.Inspect(ctx, string(i.Manifest.Digest))
 }
 
-// snapshot is what List and the like read at once.
-type snapshot struct {
-	images []*store.Image
-	refs   []*store.Ref
-	disk   map[string]int64 // layer directory -> bytes
-	users  map[string]int   // layer directory -> images
-}
-
-func (p *Provisioner) snapshot() (*snapshot, error) {
-	s := &snapshot{disk: map[string]int64{}, users: map[string]int{}}
-	var err error
-	if s.images, _, err = p.store.Images(); err != nil { // broken ones are Check's
-		return nil, fmt.Errorf("list images: %w", err)
-	}
-	if s.refs, _, err = p.store.Refs(); err != nil {
-		return nil, fmt.Errorf("list names of images: %w", err)
-	}
-	for _, i := range s.images {
-		for _, name := range i.Stack {
-			s.users[name]++
-			if _, known := s.disk[name]; known {
-				continue
-			}
-			if l, err := p.store.Layer(name); err == nil {
-				s.disk[name] = l.Content.DiskBytes
-			}
-		}
-	}
-	return s, nil
-}
-
-// names are those that stand for an image, sorted.
-func (s *snapshot) names(m digest.Digest) (names []string, pinned bool) {
-	for _, r := range s.refs {
-		if slices.ContainsFunc(r.Images, func(i store.RefImage) bool { return i.Manifest == m }) {
-			names = append(names, r.Name)
-			pinned = pinned || r.Pinned
-		}
-	}
-	slices.Sort(names)
-	return names, pinned
-}
-
-func (s *snapshot) describe(i *store.Image) containerizer.Image {
-	out := containerizer.Image{
-		Manifest: i.Manifest.Digest, Index: i.Index, Config: i.ConfigID.Digest, Platform: i.Platform, Created: i.Created,
-	}
-	out.References, out.Pinned = s.names(i.Manifest.Digest)
-	for _, l := range i.Layers {
-		out.Layers = append(out.Layers, l.DiffID)
-	}
-	for _, name := range i.Stack {
-		out.SizeBytes += s.disk[name]
-		if s.users[name] > 1 {
-			out.SharedBytes += s.disk[name]
-		}
-	}
-	return out
-}
-
 // List returns all images, the latest pulled first.
 func (p *Provisioner) List(context.Context) ([]containerizer.Image, error) {
 	s, err := p.snapshot()
@@ -209,23 +149,6 @@ func storeError(image string, err error) error {
 	return err
 }
 
-// held are the layer directories and blobs of images that containers use.
-func (s *snapshot) held(used map[digest.Digest][]string) (layers map[string]bool, blobs map[digest.Digest]bool) {
-	layers, blobs = map[string]bool{}, map[digest.Digest]bool{}
-	for _, i := range s.images {
-		if len(used[i.Manifest.Digest]) == 0 {
-			continue
-		}
-		for _, n := range i.Stack {
-			layers[n] = true
-		}
-		for _, d := range i.BlobDigests() {
-			blobs[d] = true
-		}
-	}
-	return layers, blobs
-}
-
 // Usage tells what the store takes on disk.
 func (p *Provisioner) Usage(context.Context) (*containerizer.StoreUsage, error) {
 	s, err := p.snapshot()
@@ -241,7 +164,7 @@ func (p *Provisioner) Usage(context.Context) (*containerizer.StoreUsage, error) 
 	if err != nil {
 		return nil, err
 	}
-	inUse, blobs := s.held(used)
+	held := s.held(used)
 	for _, n := range names {
 		l, err := p.store.Layer(n)
 		if err != nil {
@@ -251,18 +174,21 @@ func (p *Provisioner) Usage(context.Context) (*containerizer.StoreUsage, error) 
 			u.Layers++
 		}
 		u.LayerBytes += l.Content.DiskBytes
-		if !inUse[n] {
+		if !held[n] {
 			u.ReclaimableBytes += l.Content.DiskBytes
 		}
 	}
-	if u.BlobBytes, err = p.store.BlobBytes(); err != nil && !errors.Is(err, errNotExist) {
-		return nil, err
-	}
-	kept, err := p.store.SizeOf(blobs)
+	blobs, err := p.store.Blobs()
 	if err != nil {
 		return nil, err
 	}
-	u.ReclaimableBytes += max(0, u.BlobBytes-kept)
+	for _, d := range blobs {
+		n := p.store.BlobBytes(d)
+		u.BlobBytes += n
+		if !held[string(d)] {
+			u.ReclaimableBytes += n
+		}
+	}
 	if u.WritableBytes, err = p.store.WritableBytes(); err != nil && !errors.Is(err, errNotExist) {
 		return nil, err
 	}

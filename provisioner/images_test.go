@@ -123,8 +123,8 @@ func TestEmptyStore(t *testing.T) {
 	if _, err := p.Prune(ctx, containerizer.PruneOptions{All: true}); err != nil {
 		t.Errorf("prune: %v", err)
 	}
-	if c, err := p.Check(ctx, true); err != nil || len(c) != 0 {
-		t.Errorf("check: %v, %v", c, err)
+	if r := check(t, p, true); len(r.Found)+len(r.Repaired) > 0 {
+		t.Errorf("check: %+v", r)
 	}
 	if err := errors.Join(p.Sweep(ctx), p.Destroy(ctx, "none")); err != nil {
 		t.Error(err)
@@ -173,90 +173,4 @@ func TestIndex(t *testing.T) {
 		t.Errorf("an image for another platform: %v", err)
 	}
 	wantClean(t, p, root)
-}
-
-func TestCheckAndRepair(t *testing.T) {
-	for name, damage := range map[string]func(t *testing.T, root string){
-		"a file's content": func(t *testing.T, root string) { t.Helper(); overwrite(t, root, "layers/*/fs/a") },
-		"a file too many": func(t *testing.T, root string) {
-			t.Helper()
-			dir := one(t, root, "layers/*/fs")
-			if err := os.WriteFile(filepath.Join(dir, "evil"), nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"a file's mode": func(t *testing.T, root string) {
-			t.Helper()
-			if err := os.Chmod(one(t, root, "layers/*/fs/a"), 0o4755); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"a file missing": func(t *testing.T, root string) {
-			t.Helper()
-			if err := os.Remove(one(t, root, "layers/*/fs/a")); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"a layer missing": func(t *testing.T, root string) {
-			t.Helper()
-			if err := os.RemoveAll(one(t, root, "layers/*")); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"a layer's record": func(t *testing.T, root string) { t.Helper(); overwrite(t, root, "layers/*/meta.json") },
-		"an image record":  func(t *testing.T, root string) { t.Helper(); overwrite(t, root, "images/*.json") },
-		"a name's record":  func(t *testing.T, root string) { t.Helper(); overwrite(t, root, "refs/*.json") },
-		"all blobs": func(t *testing.T, root string) {
-			t.Helper()
-			files, _ := filepath.Glob(filepath.Join(root, "oci/blobs/sha256/*"))
-			for _, f := range files {
-				if err := os.WriteFile(f, []byte("broken"), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFakeFetcher()
-			f.image("app", layerTar(t, "f a content"))
-			p, root := newStore(t, f)
-			ctx := t.Context()
-			if _, err := p.Pull(ctx, source("app"), containerizer.PullOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			if findings, err := p.Check(ctx, false); err != nil || len(findings) != 0 {
-				t.Fatalf("before: %q, %v", findings, err)
-			}
-			damage(t, root)
-			findings, err := p.Check(ctx, false)
-			if err != nil || len(findings) == 0 {
-				t.Errorf("the damage was not found: %q, %v", findings, err)
-			}
-			repaired, err := p.Check(ctx, true)
-			if err != nil || !cmp.Equal(findings, repaired) {
-				t.Errorf("repair: %q, %v", repaired, err)
-			}
-			wantClean(t, p, root)
-			if _, err := p.Provision(ctx, "c", source("app")); err != nil {
-				t.Errorf("pull after the repair: %v", err)
-			}
-			wantClean(t, p, root)
-		})
-	}
-}
-
-func one(t *testing.T, root, pattern string) string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, pattern))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("%s: %v, %v", pattern, files, err)
-	}
-	return files[0]
-}
-
-func overwrite(t *testing.T, root, pattern string) {
-	t.Helper()
-	if err := os.WriteFile(one(t, root, pattern), []byte("broken"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -20,6 +20,7 @@ var (
 	_ containerizer.VolumeProvisioner = (*Provisioner)(nil)
 	_ containerizer.Images            = (*Provisioner)(nil)
 	_ containerizer.ImageMover        = (*Provisioner)(nil)
+	_ containerizer.ImagePinner       = (*Provisioner)(nil)
 	_ containerizer.Recoverer         = (*Provisioner)(nil)
 )
 
@@ -48,6 +49,8 @@ type Options struct {
 	Backend string
 	// Trust says which images may be used.
 	Trust Trust
+	// Pressure says when images go to make room.
+	Pressure Pressure
 	// Log may be nil.
 	Log *log.Logger
 }
@@ -122,6 +125,7 @@ func (p *Provisioner) provision(ctx context.Context, id containerizer.ContainerI
 		err = fmt.Errorf("provision image %q for container %q: %w", source.Reference, id, err)
 		return nil, errors.Join(err, p.undo(id, n))
 	}
+	p.store.Touch(u.Manifest)
 	return result(u, f.image), nil
 }
 
@@ -213,6 +217,7 @@ func (p *Provisioner) again(ctx context.Context, u *store.Use, n int, source con
 			return nil, fmt.Errorf("writable layer of container %q: %w", u.ID, err)
 		}
 	}
+	p.store.Touch(u.Manifest)
 	return result(u, i), nil
 }
 
@@ -294,8 +299,12 @@ func (p *Provisioner) Recover(ctx context.Context, live []*containerizer.Contain
 }
 
 // Sweep does what others do not wait for, until ctx ends: it makes new images
-// durable, deletes what was given up, and takes away what killed processes left.
+// durable, deletes what was given up, takes away what killed processes left,
+// removes images while the disk is fuller than it should be, and lists the files of
+// new layers for Check.
 // Any number of processes may call it at any time; one does the work.
 func (p *Provisioner) Sweep(ctx context.Context) error {
-	return errors.Join(p.store.Flush(ctx), p.store.Sweep(ctx))
+	err := p.store.Flush(ctx)
+	_, rerr := p.relieve(ctx, 0)
+	return errors.Join(err, rerr, p.store.Sweep(ctx), p.makeLists(ctx))
 }

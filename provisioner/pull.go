@@ -193,7 +193,7 @@ func (p *Provisioner) take(ctx context.Context, origin containerizer.ImageOrigin
 
 	i := &store.Image{
 		Manifest: store.Describe(r.desc), Index: r.index, ConfigID: store.Describe(r.manifest.Config),
-		Platform: r.config.Platform, PulledAt: time.Now().UTC().Truncate(time.Second), Config: r.config.Config,
+		Platform: r.config.Platform, PulledAt: time.Now().UTC().Truncate(time.Second), Config: r.config.Config, Names: names,
 	}
 	if r.config.Created != nil {
 		i.Created = *r.config.Created
@@ -204,6 +204,7 @@ func (p *Provisioner) take(ctx context.Context, origin containerizer.ImageOrigin
 	if err := p.leaseImage(ctx, lease, i); err != nil {
 		return nil, err
 	}
+	p.makeRoom(ctx, i)
 	if i.Backend, err = p.probe(lease); err != nil {
 		return nil, err
 	}

@@ -30,7 +30,10 @@ func (p *Provisioner) Remove(ctx context.Context, nameOrDigest string, force boo
 	if err != nil {
 		return nil, err
 	}
-	names, _ := s.names(i.Manifest.Digest)
+	names, pinned := s.names(i.Manifest.Digest)
+	if pinned && !force {
+		return nil, fmt.Errorf("image %q is pinned; unpin it, or use force: %w", nameOrDigest, containerizer.ErrFailedPrecondition)
+	}
 	if name == "" && len(names) > 1 && !force {
 		return nil, fmt.Errorf("image %q has several names (%s); remove them one by one, or use force: %w", nameOrDigest, strings.Join(names, ", "), containerizer.ErrFailedPrecondition)
 	}
@@ -117,7 +120,7 @@ func (p *Provisioner) Prune(ctx context.Context, o containerizer.PruneOptions) (
 	for _, i := range s.images {
 		m := i.Manifest.Digest
 		names, pinned := s.names(m)
-		if pinned || len(used[m]) > 0 || !older(i, o.OlderThan) || len(names) > 0 && !o.All {
+		if pinned || len(used[m]) > 0 || !older(i, o.OlderThan) || !labelled(i.Config.Labels, &o) || len(names) > 0 && !o.All {
 			continue
 		}
 		c.candidates[m] = true
@@ -132,4 +135,50 @@ func (p *Provisioner) Prune(ctx context.Context, o containerizer.PruneOptions) (
 	slices.Sort(c.drop)
 	c.drop = slices.Compact(c.drop)
 	return c.run(ctx)
+}
+
+// labelled says whether labels are as o wants them.
+func labelled(labels map[string]string, o *containerizer.PruneOptions) bool {
+	has := func(want string) bool {
+		key, value, valued := strings.Cut(want, "=")
+		got, there := labels[key]
+		return there && (!valued || got == value)
+	}
+	missing := slices.ContainsFunc(o.Labels, func(l string) bool { return !has(l) })
+	return !missing && !slices.ContainsFunc(o.WithoutLabels, has)
+}
+
+// Pin keeps an image by this name, or by digest all of its names, from being
+// removed by anything but force; or no longer.
+func (p *Provisioner) Pin(ctx context.Context, nameOrDigest string, pinned bool) error {
+	lock, err := p.store.Collect(ctx)
+	if err != nil {
+		return storeError(nameOrDigest, err)
+	}
+	defer lock.Release()
+	i, name, err := p.local(nameOrDigest)
+	if err != nil {
+		return err
+	}
+	names := []string{name}
+	if name == "" {
+		s, err := p.snapshot()
+		if err != nil {
+			return err
+		}
+		if names, _ = s.names(i.Manifest.Digest); len(names) == 0 {
+			return fmt.Errorf("image %q has no name to pin it by; tag it first: %w", nameOrDigest, containerizer.ErrFailedPrecondition)
+		}
+	}
+	for _, n := range names {
+		r, err := p.store.Ref(n)
+		if err != nil {
+			return err
+		}
+		r.Pinned = pinned
+		if err := p.store.PutRef(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -30,14 +31,16 @@ func (s *Store) CollectGarbage(ctx context.Context, images []*Image) (Collected,
 	if err != nil {
 		return c, err
 	}
+	inUse := map[string]bool{}
 	for _, u := range uses {
 		keep(layers, u.Stack)
+		keep(inUse, u.Stack)
+	}
+	if err := s.collectAside(inUse); err != nil {
+		return c, err
 	}
 	for _, i := range images {
-		keep(layers, i.Stack)
-		for _, l := range i.Layers {
-			layers[LayerName(l.DiffID)] = true
-		}
+		keep(layers, i.LayerDirs())
 		for _, d := range i.BlobDigests() {
 			blobs[string(d)] = true
 		}
@@ -46,13 +49,29 @@ func (s *Store) CollectGarbage(ctx context.Context, images []*Image) (Collected,
 	return c, errors.Join(err, s.sweepOrigins())
 }
 
+// collectAside takes away layers set aside that no container can use any more.
+func (s *Store) collectAside(inUse map[string]bool) error {
+	names, err := s.names("layers")
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if was, ok := aside(n); ok && !inUse[was] {
+			if err := s.Trash(s.path("layers", n)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func keep(set map[string]bool, names []string) {
 	for _, n := range names {
 		set[n] = true
 	}
 }
 
-// BlobDigests are those of all blobs of an image.
+// BlobDigests are those of all blobs of an image, each once.
 func (i *Image) BlobDigests() []digest.Digest {
 	out := []digest.Digest{i.Manifest.Digest, i.ConfigID.Digest}
 	if i.Index != "" {
@@ -61,7 +80,18 @@ func (i *Image) BlobDigests() []digest.Digest {
 	for _, l := range i.Layers {
 		out = append(out, l.Blob.Digest)
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// LayerDirs are the names of all layer directories of an image, each once.
+func (i *Image) LayerDirs() []string {
+	out := slices.Clone(i.Stack)
+	for _, l := range i.Layers {
+		out = append(out, LayerName(l.DiffID))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func (s *Store) collect(ctx context.Context, layers, blobs map[string]bool) (c Collected, err error) {
@@ -94,9 +124,7 @@ func (s *Store) collect(ctx context.Context, layers, blobs map[string]bool) (c C
 		if blobs[string(d)] {
 			continue
 		}
-		if info, err := os.Lstat(s.BlobPath(d)); err == nil {
-			c.Bytes += info.Size()
-		}
+		c.Bytes += s.BlobBytes(d)
 		if err := remove(s.BlobPath(d)); err != nil {
 			return c, err
 		}
@@ -104,9 +132,13 @@ func (s *Store) collect(ctx context.Context, layers, blobs map[string]bool) (c C
 	return c, nil
 }
 
-// BlobBytes is what all blobs take.
-func (s *Store) BlobBytes() (int64, error) {
-	return sizeBelow(s.path("oci", "blobs"))
+// BlobBytes is what a blob takes; 0 when it is not there.
+func (s *Store) BlobBytes(d digest.Digest) int64 {
+	info, err := os.Lstat(s.BlobPath(d))
+	if err != nil {
+		return 0
+	}
+	return blockBytes(info)
 }
 
 // WritableBytes is what containers wrote.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -44,6 +45,9 @@ type Image struct {
 	Stack  []string       `json:"stack"`
 	Root   RootAttributes `json:"root"`
 	Config v1.ImageConfig `json:"config"`
+	// Names it was pulled by; its names are the records of names, which these help to
+	// repair.
+	Names []string `json:"names,omitempty"`
 	// Backend is what the store's file system can do: "overlay" or "copy".
 	Backend string `json:"backend"`
 }
@@ -77,6 +81,21 @@ func (s *Store) PutImage(i *Image) error {
 		return fmt.Errorf("write the record of image %s: %w", i.Manifest.Digest, err)
 	}
 	return nil
+}
+
+// Touch notes that an image is used now, in the time of its record: that costs one
+// system call, and needs no space.
+func (s *Store) Touch(manifest digest.Digest) {
+	_ = unix.UtimesNanoAt(unix.AT_FDCWD, s.imagePath(manifest), nil, 0) // then it counts as older
+}
+
+// LastUse is when an image was pulled or used last.
+func (s *Store) LastUse(manifest digest.Digest) time.Time {
+	info, err := os.Lstat(s.imagePath(manifest))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 // DropImage removes an image's record.
@@ -199,3 +218,6 @@ func (s *Store) DropFile(path string) error {
 
 // RefFile is the file of a name's record.
 func (s *Store) RefFile(name string) string { return s.refPath(name) }
+
+// IsRefFile says whether path is that of a name's record.
+func (s *Store) IsRefFile(path string) bool { return filepath.Dir(path) == s.path("refs") }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -65,8 +66,11 @@ func (s *Store) Layer(name string) (*Layer, error) {
 	return &l, nil
 }
 
-// Layers lists the names of all layer directories.
-func (s *Store) Layers() ([]string, error) { return s.names("layers") }
+// Layers lists the names of all layer directories but those set aside.
+func (s *Store) Layers() ([]string, error) {
+	names, err := s.names("layers")
+	return slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, asidePrefix) }), err
+}
 
 // CommitLayer gives a stage directory, with the layer's files in "fs", its name.
 // When the layer is there already, the stage is left to its lease. The caller
@@ -90,6 +94,30 @@ func (s *Store) CommitLayer(stage string, l *Layer) error {
 // DropLayer removes a broken layer. The caller holds its lock.
 func (s *Store) DropLayer(name string) error {
 	return s.Trash(s.path("layers", name))
+}
+
+// asidePrefix begins the names of layers that were set aside.
+const asidePrefix = "aside-"
+
+// SetAside removes a broken layer that a container uses: its directory stays under
+// another name until no container does any more, so what runs keeps what it has.
+// Precondition: the gc lock is held alone.
+func (s *Store) SetAside(name string) error {
+	err := os.Rename(s.path("layers", name), s.path("layers", asidePrefix+random()+"-"+name))
+	if err != nil && !notExist(err) {
+		return class(err)
+	}
+	return nil
+}
+
+// aside returns the name that a layer set aside had.
+func aside(name string) (was string, ok bool) {
+	rest, ok := strings.CutPrefix(name, asidePrefix)
+	if !ok {
+		return "", false
+	}
+	_, was, ok = strings.Cut(rest, "-")
+	return was, ok
 }
 
 // CommitBlob gives a verified file its name by its digest.
@@ -134,22 +162,6 @@ func IsFix(name string) bool { return strings.HasPrefix(name, "fix-") }
 
 // HasLayer says whether a layer directory is there.
 func (s *Store) HasLayer(name string) bool { return exists(s.LayerPath(name)) }
-
-// SizeOf adds up the sizes of blobs.
-func (s *Store) SizeOf(blobs map[digest.Digest]bool) (int64, error) {
-	var total int64
-	for d := range blobs {
-		info, err := os.Lstat(s.BlobPath(d))
-		if notExist(err) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		total += blockBytes(info)
-	}
-	return total, nil
-}
 
 // ReadBlob reads a blob of at most limit bytes, not verified.
 func (s *Store) ReadBlob(d digest.Digest, limit int64) ([]byte, error) {

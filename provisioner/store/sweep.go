@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -67,6 +68,9 @@ func (s *Store) flushOne(prefix, name, marker string) error {
 			l.Durable = true
 			err = s.writeJSON(s.path("layers", name, "meta.json"), l, (*os.File).Sync)
 		}
+		if err == nil && !exists(s.ListPath(name)) {
+			err = s.markPending("files-" + name)
+		}
 		return s.flushed(err, marker)
 	}
 	i, err := s.Image(digest.NewDigestFromEncoded(algorithm(name), name))
@@ -99,6 +103,46 @@ func (s *Store) sync() error {
 	}
 	err = unix.Syncfs(int(d.Fd()))
 	return errors.Join(err, d.Close())
+}
+
+// Leftovers lists what dead pulls left in leases and stage. Nothing is changed.
+func (s *Store) Leftovers() ([]string, error) {
+	var out []string
+	leases, err := s.names("leases")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range leases {
+		if s.dead(strings.TrimSuffix(name, ".json")) {
+			out = append(out, "leases/"+name)
+		}
+	}
+	stage, err := s.names("stage")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range stage {
+		id, _, _ := strings.Cut(name, "-")
+		if path := s.path("stage", name); exists(path) && (id == "file" && unlocked(path) || id != "file" && s.dead(id)) {
+			out = append(out, "stage/"+name)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// dead says whether nobody holds a lease.
+func (s *Store) dead(id string) bool { return unlocked(s.path("leases", id+".json")) }
+
+// unlocked says whether nobody holds a file, which is not there any more or has been
+// left.
+func unlocked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return notExist(err)
+	}
+	defer func() { _ = f.Close() }() // gives up the lock, too
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil
 }
 
 // Sweep deletes the trash, and what dead pulls left in stage, leases and ingest,

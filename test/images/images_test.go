@@ -205,8 +205,8 @@ func TestTransports(t *testing.T) {
 	if err != nil || usage.Layers != 2 {
 		t.Errorf("%+v, %v: want the two layers once, whatever form they came in", usage, err)
 	}
-	if findings, err := p.Check(t.Context(), false); err != nil || len(findings) != 0 {
-		t.Errorf("check: %q, %v", findings, err)
+	if report, err := p.Check(t.Context(), false); err != nil || len(report.Found) != 0 {
+		t.Errorf("check: %+v, %v", report, err)
 	}
 }
 

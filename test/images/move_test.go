@@ -310,8 +310,8 @@ func TestImport(t *testing.T) {
 		need(t, "skopeo")
 		run(t, "skopeo", "--insecure-policy", "inspect", "--tls-verify=false", "docker://"+ref)
 	}
-	if findings, err := p.Check(t.Context(), false); err != nil || len(findings) != 0 {
-		t.Errorf("check: %q, %v", findings, err)
+	if report, err := p.Check(t.Context(), false); err != nil || len(report.Found) != 0 {
+		t.Errorf("check: %+v, %v", report, err)
 	}
 	before, err := p.List(t.Context())
 	if err != nil {

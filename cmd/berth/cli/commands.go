@@ -120,5 +120,6 @@ func newImageGroup(a *App) *cobra.Command {
 	rm := called("rm", newRmi(a))
 	rm.Aliases = []string{"remove"}
 	return group("image", "Manage images",
-		newPull(a), newPush(a), newCopy(a), ls, rm, newTag(a), newLoad(a), newSave(a), newImport(a), newImageInspect(a), newImagePrune(a))
+		newPull(a), newPush(a), newCopy(a), ls, rm, newTag(a), newLoad(a), newSave(a), newImport(a), newImageInspect(a), newImagePrune(a),
+		newPin(a, "pin", "Keep images, whatever is pruned or needs room", true), newPin(a, "unpin", "Undo pin", false))
 }

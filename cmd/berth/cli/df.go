@@ -14,12 +14,19 @@ import (
 
 func newDf(a *App) *cobra.Command {
 	var text string
+	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "df [flags]",
 		Short: "Show what takes space on disk",
 		Args:  noArguments,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.df(cmd.Context(), text) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.df(cmd.Context(), text); err != nil || !verbose {
+				return err
+			}
+			return a.dfImages(cmd.Context())
+		},
 	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show what each image takes, too")
 	cmd.Flags().StringVar(&text, "format", "", "table, json, or a Go `template`")
 	return cmd
 }
@@ -79,6 +86,40 @@ func (a *App) df(ctx context.Context, text string) error {
 		dfRow("Volumes", total, active, size, unused),
 		dfRow("Artifacts", cached.Entries, cached.UsedEntries, cached.Bytes, cached.Bytes-cached.UsedBytes),
 	}, format.Options{Format: text})
+}
+
+// dfImages shows what images take alone and together. What is shared by several is
+// in the total once.
+func (a *App) dfImages(ctx context.Context) error {
+	images, err := a.images(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := images.List(ctx)
+	if err != nil {
+		return err
+	}
+	usage, err := images.Usage(ctx)
+	if err != nil {
+		return err
+	}
+	f := &imagesFlags{}
+	var rows []format.Row
+	shared := usage.LayerBytes + usage.BlobBytes
+	for i := range list {
+		shared -= list[i].SizeBytes - list[i].SharedBytes
+		rows = append(rows, f.row(&list[i], referencesOf(&list[i])[0]))
+	}
+	layout := imagesLayout()
+	layout.Table = []string{"Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize"}
+	if _, err := fmt.Fprint(a.Out, "\nImages:\n\n"); err != nil {
+		return err
+	}
+	if err := layout.Print(a.Out, rows, format.Options{}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.Out, "\nOf several images or of none, counted once: %s\n", units.HumanSizeWithPrecision(float64(shared), 4))
+	return err
 }
 
 func dfRow(kind string, total, active int, size, reclaimable int64) format.Row {

@@ -128,7 +128,7 @@ func (f *imagesFlags) matcher(ctx context.Context, images containerizer.Images, 
 	}
 	for _, l := range filters["label"] {
 		tests = append(tests, func(i *containerizer.Image, _ string) bool {
-			return i.Configuration != nil && hasLabel(i.Configuration.Config.Labels, l)
+			return hasLabel(i.Labels, l)
 		})
 	}
 	patterns := append(slices.Clone(filters["reference"]), args...)

@@ -26,6 +26,8 @@ import (
 type images struct {
 	mu   sync.Mutex
 	list []containerizer.Image
+	// pruned is what the last prune was asked for.
+	pruned containerizer.PruneOptions
 }
 
 var _ containerizer.Images = (*images)(nil)
@@ -56,7 +58,7 @@ func (i *images) add(ref string, ports ...string) *containerizer.Image {
 	i.list = append(i.list, containerizer.Image{
 		References: []string{ref}, Manifest: digest.FromString("manifest " + ref), Config: digest.FromString("config " + ref),
 		Platform: config.Platform, Created: time.Date(2026, 1, 1+len(i.list), 0, 0, 0, 0, time.UTC), SizeBytes: 2_500_000, SharedBytes: 500_000,
-		Configuration: config,
+		Configuration: config, Labels: map[string]string{"of": ref},
 	})
 	return &i.list[len(i.list)-1]
 }
@@ -148,14 +150,28 @@ func (i *images) Usage(context.Context) (*containerizer.StoreUsage, error) {
 	return &containerizer.StoreUsage{Images: len(i.list), LayerBytes: 3_000_000, BlobBytes: 1_000_000, WritableBytes: 2000, ReclaimableBytes: 1_000_000}, nil
 }
 
+func (i *images) Pin(_ context.Context, name string, pinned bool) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := i.find(name)
+	if n < 0 {
+		return fmt.Errorf("image %q: %w", name, containerizer.ErrNotFound)
+	}
+	i.list[n].Pinned = pinned
+	return nil
+}
+
 func (i *images) Prune(_ context.Context, o containerizer.PruneOptions) (*containerizer.PruneReport, error) {
+	i.pruned = o
 	if !o.All {
 		return &containerizer.PruneReport{}, nil
 	}
 	return &containerizer.PruneReport{Images: []string{"sha256:" + strings.Repeat("1", 64)}, ReclaimedBytes: 4096}, nil
 }
 
-func (i *images) Check(context.Context, bool) ([]string, error) { return nil, nil }
+func (i *images) Check(context.Context, bool) (*containerizer.StoreCheck, error) {
+	return &containerizer.StoreCheck{}, nil
+}
 
 // The methods of containerizer.ImageMover say what they were called with.
 
@@ -250,6 +266,8 @@ func TestImages(t *testing.T) {
 		"images test --format {{.Tag}}":                                                     "latest",
 		"images */team/* --format {{.Tag}}":                                                 "v1",
 		"images -q --filter reference=test --no-trunc":                                      n.images.list[0].Config.String(),
+		"images --filter label=of=docker.io/library/test:latest --format {{.Repository}}":   "test",
+		"images --filter label=nosuch -q":                                                   "",
 		"images --filter dangling=true -q":                                                  "",
 		"images --filter before=registry.example:5000/team/app:v1 --format {{.Repository}}": "test",
 		"image ls test --format {{.UniqueSize}}":                                            "2MB",
@@ -300,4 +318,25 @@ func TestImageCommands(t *testing.T) {
 	n.fails(125, `image "mine:v2": not found`, "rmi", "mine:v2")
 	n.fails(125, `--format "zip": docker-archive and oci-archive exist`, "save", "--format", "zip", "test")
 	n.fails(125, `image "nosuch": not found`, "pull", "nosuch")
+}
+
+func TestPinAndPrune(t *testing.T) {
+	n := newNode(t)
+	n.must("image", "pin", "test")
+	if !n.images.list[0].Pinned || !strings.Contains(n.must("inspect", "--type", "image", "test"), `"Pinned": true`) {
+		t.Error("the image is not pinned")
+	}
+	n.must("image", "unpin", "test")
+	if n.images.list[0].Pinned {
+		t.Error("the image is still pinned")
+	}
+	n.fails(125, `image "nosuch": not found`, "image", "pin", "nosuch")
+	n.must("image", "prune", "-af", "--filter", "until=24h", "--filter", "label=a=b", "--filter", "label!=c")
+	want := containerizer.PruneOptions{All: true, OlderThan: 24 * time.Hour, Labels: []string{"a=b"}, WithoutLabels: []string{"c"}}
+	if diff := cmp.Diff(want, n.images.pruned); diff != "" {
+		t.Errorf("prune was asked for (-want +got):\n%s", diff)
+	}
+	if got := n.must("system", "df", "-v"); !strings.Contains(got, "UNIQUE SIZE") || !strings.Contains(got, "counted once: 2MB") {
+		t.Errorf("df -v: %q", got)
+	}
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/berth-dev/berth/cmd/berth/internal/volume"
 	"github.com/berth-dev/berth/containerizer"
 )
 
@@ -22,7 +24,7 @@ type pruneFlags struct {
 
 func (f *pruneFlags) register(set *pflag.FlagSet) {
 	set.BoolVarP(&f.force, "force", "f", false, "do not ask")
-	set.StringArrayVar(&f.filters, "filter", nil, "spare what is younger (`until=DURATION`)")
+	set.StringArrayVar(&f.filters, "filter", nil, "remove only what is older (until=DURATION) and has a label, or not (label=KEY[=VALUE], label!=KEY[=VALUE]): `KEY=VALUE`")
 }
 
 // confirm asks on the terminal whether to remove what is described.
@@ -41,21 +43,34 @@ func (f *pruneFlags) confirm(a *App, what ...string) (bool, error) {
 	return n > 0 && (answer[0] == 'y' || answer[0] == 'Y'), nil
 }
 
-// age parses --filter until=DURATION.
-func (f *pruneFlags) age() (time.Duration, error) {
-	values, err := parseFilters(f.filters, "until")
+// selection is what is left of a prune after its filters.
+type selection struct {
+	age           time.Duration
+	with, without []string // labels
+}
+
+// parse parses the filters.
+func (f *pruneFlags) parse() (*selection, error) {
+	values, err := parseFilters(f.filters, "until", "label", "label!")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var age time.Duration
+	s := &selection{with: values["label"], without: values["label!"]}
 	for _, v := range values["until"] {
 		d, err := time.ParseDuration(v)
 		if err != nil || d < 0 {
-			return 0, invalidf("--filter until=%s is not a duration, such as 24h", v)
+			return nil, invalidf("--filter until=%s is not a duration, such as 24h", v)
 		}
-		age = max(age, d)
+		s.age = max(s.age, d)
 	}
-	return age, nil
+	return s, nil
+}
+
+// takes says whether something goes that was made then and has these labels.
+func (s *selection) takes(made time.Time, labels map[string]string) bool {
+	has := func(l string) bool { return hasLabel(labels, l) }
+	missing := slices.ContainsFunc(s.with, func(l string) bool { return !has(l) })
+	return !missing && !slices.ContainsFunc(s.without, has) && time.Since(made) >= s.age
 }
 
 // images describes the images that go.
@@ -67,21 +82,21 @@ func (f *pruneFlags) images() string {
 }
 
 // pruneCommand is a command that prunes after it has asked.
-func (a *App) pruneCommand(short string, what func(*pruneFlags) []string, prune func(context.Context, *pruneFlags, time.Duration) (int64, error)) (*cobra.Command, *pruneFlags) {
+func (a *App) pruneCommand(short string, what func(*pruneFlags) []string, prune func(context.Context, *pruneFlags, *selection) (int64, error)) (*cobra.Command, *pruneFlags) {
 	f := &pruneFlags{}
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: short,
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			age, err := f.age()
+			which, err := f.parse()
 			if err != nil {
 				return err
 			}
 			if ok, err := f.confirm(a, what(f)...); !ok {
 				return err
 			}
-			bytes, err := prune(cmd.Context(), f, age)
+			bytes, err := prune(cmd.Context(), f, which)
 			if a.node != nil { // volumes are pruned without
 				err = errors.Join(err, a.node.Sweep(cmd.Context()))
 			}
@@ -110,19 +125,19 @@ func newSystemPrune(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) pruneSystem(ctx context.Context, f *pruneFlags, age time.Duration) (int64, error) {
-	total, err := a.pruneContainers(ctx, f, age)
+func (a *App) pruneSystem(ctx context.Context, f *pruneFlags, which *selection) (int64, error) {
+	total, err := a.pruneContainers(ctx, f, which)
 	if err != nil {
 		return total, err
 	}
-	n, err := a.pruneImages(ctx, f, age)
+	n, err := a.pruneImages(ctx, f, which)
 	total += n
 	if err == nil && f.volumes {
-		n, err = a.pruneVolumes(ctx, anonymousName)
+		n, err = a.pruneVolumes(ctx, func(v volume.Volume) bool { return anonymousName(v) && which.takes(v.CreatedAt, v.Labels) })
 		total += n
 	}
 	if err == nil && f.artifacts {
-		n, err = a.pruneArtifacts(ctx, age)
+		n, err = a.pruneArtifacts(ctx, which.age)
 		total += n
 	}
 	return total, err
@@ -151,7 +166,7 @@ func newImagePrune(a *App) *cobra.Command {
 
 // pruneContainers removes what has ended or never ran, and says how much it had
 // written.
-func (a *App) pruneContainers(ctx context.Context, _ *pruneFlags, age time.Duration) (int64, error) {
+func (a *App) pruneContainers(ctx context.Context, _ *pruneFlags, which *selection) (int64, error) {
 	engine, err := a.engine(ctx)
 	if err != nil {
 		return 0, err
@@ -165,7 +180,7 @@ func (a *App) pruneContainers(ctx context.Context, _ *pruneFlags, age time.Durat
 	var bytes int64
 	var all error
 	for _, s := range list {
-		if !s.ID.IsRoot() || time.Since(s.CreatedAt) < age {
+		if !s.ID.IsRoot() || !which.takes(s.CreatedAt, labelsOf(&s)) {
 			continue
 		}
 		if u, err := engine.Usage(ctx, s.ID); err == nil && u.Disk != nil {
@@ -182,12 +197,21 @@ func (a *App) pruneContainers(ctx context.Context, _ *pruneFlags, age time.Durat
 	return bytes, all
 }
 
-func (a *App) pruneImages(ctx context.Context, f *pruneFlags, age time.Duration) (int64, error) {
+func labelsOf(s *containerizer.Status) map[string]string {
+	if s.Spec == nil {
+		return nil
+	}
+	return s.Spec.Labels
+}
+
+func (a *App) pruneImages(ctx context.Context, f *pruneFlags, which *selection) (int64, error) {
 	images, err := a.images(ctx)
 	if err != nil {
 		return 0, err
 	}
-	report, err := images.Prune(ctx, containerizer.PruneOptions{All: f.all, OlderThan: age})
+	report, err := images.Prune(ctx, containerizer.PruneOptions{
+		All: f.all, OlderThan: which.age, Labels: which.with, WithoutLabels: which.without,
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -24,7 +24,9 @@ func newCheck(a *App) *cobra.Command {
 		Use:   "check [flags]",
 		Short: "Look for what was left behind or is damaged",
 		Long: `Look for containers whose operations were cut off, for what nobody claims any more, and for damage in the image
-store. The exit code is 1 when something was found and not repaired.`,
+store: records, digests, and the files of all layers. What killed pulls left over is no damage; the next command that
+cleans up removes it. With --repair, images that are damaged are made again, of what is whole in the store or fetched by
+their names. The exit code is 1 when something was found and not repaired.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), f) },
 	}
@@ -49,25 +51,25 @@ func (a *App) check(ctx context.Context, f *checkFlags) error {
 	if err != nil {
 		return err
 	}
-	word := "found"
+	found, repaired := append(report.Repaired, damage.Found...), damage.Repaired
 	if f.repair {
-		word = "repaired"
+		found, repaired = damage.Found, append(report.Repaired, damage.Repaired...)
 	}
-	for _, line := range append(report.Repaired, damage...) {
-		if _, err := fmt.Fprintf(a.Out, "%s: %s\n", word, line); err != nil {
-			return err
+	owed := append(report.Owed, damage.Owed...)
+	for _, part := range []struct {
+		word  string
+		lines []string
+	}{{"found", found}, {"left over", damage.Left}, {"repaired", repaired}, {"owed", owed}} {
+		for _, line := range part.lines {
+			if _, err := fmt.Fprintf(a.Out, "%s: %s\n", part.word, line); err != nil {
+				return err
+			}
 		}
 	}
-	for _, line := range report.Owed {
-		if _, err := fmt.Fprintf(a.Out, "owed: %s\n", line); err != nil {
-			return err
-		}
-	}
-	found := len(report.Repaired)+len(damage) > 0
 	switch {
-	case len(report.Owed) > 0 || found && !f.repair:
+	case len(owed) > 0 || len(found) > 0 && !f.repair:
 		return exitStatus(1)
-	case !found:
+	case len(found)+len(repaired)+len(damage.Left) == 0:
 		_, err = fmt.Fprintln(a.Out, "nothing found")
 	}
 	return err

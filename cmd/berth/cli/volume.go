@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -234,9 +233,9 @@ func newVolumePrune(a *App) *cobra.Command {
 		}
 		return []string{"the volumes without a name that no container uses"}
 	}
-	prune := func(ctx context.Context, f *pruneFlags, age time.Duration) (int64, error) {
+	prune := func(ctx context.Context, f *pruneFlags, which *selection) (int64, error) {
 		return a.pruneVolumes(ctx, func(v volume.Volume) bool {
-			return (f.all || anonymousName(v)) && time.Since(v.CreatedAt) >= age
+			return (f.all || anonymousName(v)) && which.takes(v.CreatedAt, v.Labels)
 		})
 	}
 	cmd, f := a.pruneCommand("Remove volumes that no container uses", what, prune)

@@ -38,6 +38,7 @@ type Config struct {
 	Artifacts  Artifacts  `toml:"artifacts"`
 	Cgroup     Cgroup     `toml:"cgroup"`
 	Containers Containers `toml:"containers"`
+	Images     Images     `toml:"images"`
 	Log        Log        `toml:"log"`
 	Network    Network    `toml:"network"`
 	Pull       Pull       `toml:"pull"`
@@ -293,6 +294,9 @@ func (c *Config) check() error {
 	}
 	if c.Pull.Layers < 0 || c.Pull.Layers > maxPullLayers {
 		return fmt.Errorf("pull.layers = %d: 0 to %d", c.Pull.Layers, maxPullLayers)
+	}
+	if _, _, _, err := c.Images.Pressure(); err != nil {
+		return err
 	}
 	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {
 		return errors.New("containers.pids_limit and log.max_files are not negative")

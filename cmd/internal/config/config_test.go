@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -37,6 +38,10 @@ ulimits = ["nofile=1024:4096"]
 seccomp = "unconfined"
 pids_limit = 4096
 stop_timeout_seconds = 0
+
+[images]
+gc_high = "85%"
+gc_min_age = "24h"
 
 [log]
 max_size = "10m"
@@ -69,6 +74,7 @@ policy = "/srv/policy.json"
 		Isolation:  []string{"cgroups/mem", "namespaces/pid"},
 		Cgroup:     config.Cgroup{Driver: "systemd", Parent: "berth.slice"},
 		Containers: config.Containers{Ulimits: []string{"nofile=1024:4096"}, Seccomp: "unconfined", PidsLimit: 4096, StopTimeoutSeconds: &zero},
+		Images:     config.Images{GCHigh: "85%", GCMinAge: "24h"},
 		Log:        config.Log{MaxSize: "10m", MaxFiles: 3},
 		Network:    config.Network{PluginDirs: []string{"/opt/cni/bin"}, DNS: []string{"1.1.1.1"}},
 		Pull:       config.Pull{Layers: 3},
@@ -86,27 +92,50 @@ policy = "/srv/policy.json"
 
 func TestLoadRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"root = \"/a\"\nfoo = 1\n":                  `line 2: no key "foo"`,
-		"[cgroup]\ndrivr = \"x\"\n":                 `line 2: no key "cgroup.drivr"`,
-		"root = 1\n":                                `line 1`,
-		"root = \n":                                 `line 1`,
-		"root = \"relative\"\n":                     `root = "relative" is not an absolute path`,
-		"[trust]\npolicy = \"p.json\"\n":            `trust.policy = "p.json" is not an absolute path`,
-		"[cgroup]\ndriver = \"x\"\n":                `cgroup.driver = "x"`,
-		"[containers]\nseccomp = \"foo\"\n":         `containers.seccomp = "foo"`,
-		"[containers]\npids_limit = -1\n":           `not negative`,
-		"[containers]\nstop_timeout_seconds = -1\n": `is negative`,
-		"[registries]\ncerts_dirs = [\"x\"]\n":      `registries.certs_dirs: "x"`,
-		"[registries]\nauth_file = \"x\"\n":         `registries.auth_file = "x"`,
-		"[registries]\nunqualified = 3\n":           `registries.unqualified: 3 is neither`,
-		"[registries]\nunqualified = [3]\n":         `registries.unqualified: 3 is not`,
-		"[registries]\nunqualified = \"x/y\"\n":     `registries.unqualified: "x/y" is not a registry`,
-		"[registries]\nblock = [\"team/app\"]\n":    `registries.block: "team/app" is not of the form`,
-		"[registries]\nunqualified = []\n":          `registries.unqualified: an empty list`,
+		"[trust]\npolicy = \"p.json\"\n":                `trust.policy = "p.json" is not an absolute path`,
+		"root = \"/a\"\nfoo = 1\n":                      `line 2: no key "foo"`,
+		"[cgroup]\ndrivr = \"x\"\n":                     `line 2: no key "cgroup.drivr"`,
+		"root = 1\n":                                    `line 1`,
+		"root = \n":                                     `line 1`,
+		"root = \"relative\"\n":                         `root = "relative" is not an absolute path`,
+		"[cgroup]\ndriver = \"x\"\n":                    `cgroup.driver = "x"`,
+		"[containers]\nseccomp = \"foo\"\n":             `containers.seccomp = "foo"`,
+		"[containers]\npids_limit = -1\n":               `not negative`,
+		"[containers]\nstop_timeout_seconds = -1\n":     `is negative`,
+		"[registries]\ncerts_dirs = [\"x\"]\n":          `registries.certs_dirs: "x"`,
+		"[registries]\nauth_file = \"x\"\n":             `registries.auth_file = "x"`,
+		"[registries]\nunqualified = 3\n":               `registries.unqualified: 3 is neither`,
+		"[registries]\nunqualified = [3]\n":             `registries.unqualified: 3 is not`,
+		"[registries]\nunqualified = \"x/y\"\n":         `registries.unqualified: "x/y" is not a registry`,
+		"[registries]\nblock = [\"team/app\"]\n":        `registries.block: "team/app" is not of the form`,
+		"[registries]\nunqualified = []\n":              `registries.unqualified: an empty list`,
+		"[images]\ngc_high = \"85\"\n":                  `images.gc_high = "85"`,
+		"[images]\ngc_high = \"101%\"\n":                `images.gc_high = "101%"`,
+		"[images]\ngc_low = \"50%\"\n":                  `without images.gc_high`,
+		"[images]\ngc_high=\"60%\"\ngc_low=\"60%\"\n":   `not below`,
+		"[images]\ngc_high=\"60%\"\ngc_min_age=\"x\"\n": `images.gc_min_age = "x"`,
 	} {
 		_, err := load(t, text)
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, containerizer.ErrInvalid) {
 			t.Errorf("%q: error %v, want ErrInvalid with %q", text, err, want)
+		}
+	}
+}
+
+func TestPressure(t *testing.T) {
+	for _, tt := range []struct {
+		images    config.Images
+		high, low int
+		age       time.Duration
+	}{
+		{config.Images{}, 0, 0, 2 * time.Minute},
+		{config.Images{GCHigh: "85%"}, 85, 80, 2 * time.Minute},
+		{config.Images{GCHigh: "3%"}, 3, 0, 2 * time.Minute},
+		{config.Images{GCHigh: "90%", GCLow: "50%", GCMinAge: "0s"}, 90, 50, 0},
+	} {
+		high, low, age, err := tt.images.Pressure()
+		if err != nil || high != tt.high || low != tt.low || age != tt.age {
+			t.Errorf("%+v: %d, %d, %v, %v", tt.images, high, low, age, err)
 		}
 	}
 }

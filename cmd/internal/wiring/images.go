@@ -23,11 +23,15 @@ func (n *Node) provisioner() (*provisioner.Provisioner, error) {
 	if n.images != nil {
 		return n.images, nil
 	}
-	var err error
+	high, low, age, err := n.cfg.Images.Pressure()
+	if err != nil {
+		return nil, err
+	}
 	n.images, err = provisioner.New(ImageRoot(n.cfg), n.parts.Fetcher(n.cfg), provisioner.Options{
 		UnpackCommand: n.parts.Unpack,
 		Parallel:      n.cfg.Pull.Layers,
 		Trust:         provisioner.Trust{Policy: n.cfg.Trust.Policy, Defaults: config.PolicyPaths(), Verifier: n.parts.Verifier},
+		Pressure:      provisioner.Pressure{High: high, Low: low, MinAge: age},
 		Log:           n.logger("provisioner"),
 	})
 	return n.images, err
