@@ -3,6 +3,7 @@
 //
 //	oci/oci-layout, oci/blobs/ALG/HEX  manifests, indexes, configurations and layer blobs
 //	layers/HEX/{meta.json,fs/}         one layer, by diffID, in overlayfs form
+//	layers/HEX/files.mtree             its files (mtree(5)), listed by a sweep, for checks
 //	layers/fix-HEX/…                   what a stack needs above one of its layers, by chainID
 //	images/HEX.json                    one image, by the digest of its manifest
 //	refs/HEX.json                      one name, by the SHA-256 of the name
