@@ -66,10 +66,11 @@ func (s *Store) MakeList(ctx context.Context, name string, list func(ctx context
 	}
 	defer func() { _ = dir.Close() }() // was only read
 	tmp := s.path("stage", "file-"+random())
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	l, err := try(tmp, syscall.LOCK_EX) // so that a sweep does not take it for a dead process's
 	if err != nil {
 		return class(err)
 	}
+	f := l.f
 	err = list(ctx, f, s.LayerPath(name))
 	if err == nil {
 		err = f.Sync()

@@ -4,15 +4,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 )
 
 // Tidy deletes from the trash until budget files and directories are gone, and
-// counts what then waits for a Sweep. It does nothing while another process sweeps.
+// counts what then waits for a Sweep. It does nothing while another process sweeps,
+// and what another process is at does not wait.
 func (s *Store) Tidy(budget int) (pending, trash int) {
-	if names, err := s.names("pending"); err == nil { // what cannot be read is found by the Sweep
-		pending = len(names)
-	}
+	pending = s.waiting()
 	names, err := s.names("trash")
 	if err != nil || len(names) == 0 {
 		return pending, 0
@@ -28,6 +29,21 @@ func (s *Store) Tidy(budget int) (pending, trash int) {
 		}
 	}
 	return pending, 0
+}
+
+// waiting counts what a Sweep would make durable, or list.
+func (s *Store) waiting() (n int) {
+	names, err := s.names("pending")
+	if err != nil || len(names) == 0 {
+		return 0 // what cannot be read is found by the Sweep
+	}
+	l, err := try(s.path("locks", "files"), syscall.LOCK_EX)
+	if err != nil {
+		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, "files-") })
+	} else {
+		l.Release()
+	}
+	return len(names)
 }
 
 // errBudget ends a removal that would take too long.

@@ -28,6 +28,7 @@ type Node struct {
 	filters    *seccomp.Cache
 	engine     *engine.Engine
 	images     *provisioner.Provisioner
+	swept      bool
 	artifacts  containerizer.Artifacts
 }
 
@@ -181,6 +182,7 @@ func (n *Node) Sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.swept = true
 	return images.Sweep(ctx)
 }
 
@@ -203,7 +205,7 @@ func (n *Node) Close() error {
 			err = fmt.Errorf("leave the rest to the background or the next command after %s: %w", closeTimeout, err)
 		}
 	}
-	if n.images == nil {
+	if n.images == nil || n.swept { // a sweeper that starts the next one would never end
 		return err
 	}
 	if pending, trash := n.images.Tidy(tidyBudget); pending > 0 || trash > 0 {
