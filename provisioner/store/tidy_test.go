@@ -1,36 +1,39 @@
-package store
+package store_test
 
 import (
 	"os"
 	"path/filepath"
-	"syscall"
+	"strconv"
 	"testing"
+
+	"github.com/berth-dev/berth/provisioner/store"
 )
 
-// TestTidyCountsWhatWaits: what another process lists at this moment does not wait.
-// Commands start a sweeper for what does, one each.
-func TestTidyCountsWhatWaits(t *testing.T) {
+func TestTidyStaysWithinItsBudget(t *testing.T) {
 	root := t.TempDir()
-	s := New(root)
-	for _, dir := range []string{"locks", "pending"} {
-		if err := os.Mkdir(filepath.Join(root, dir), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{"layer-a", "files-b"} {
-		if err := os.WriteFile(filepath.Join(root, "pending", name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if pending, _ := s.Tidy(1); pending != 2 {
-		t.Errorf("%d wait, want 2", pending)
-	}
-	l, err := try(s.path("locks", "files"), syscall.LOCK_EX)
-	if err != nil {
+	s := store.New(root)
+	if err := s.Init(); err != nil {
 		t.Fatal(err)
 	}
-	defer l.Release()
-	if pending, _ := s.Tidy(1); pending != 1 {
-		t.Errorf("%d wait while somebody lists, want 1", pending)
+	if _, trash := s.Tidy(10); trash != 0 {
+		t.Errorf("an empty store has %d things in its trash", trash)
+	}
+	tree := filepath.Join(root, "tree")
+	for n := range 20 {
+		if err := os.MkdirAll(filepath.Join(tree, "dir"+strconv.Itoa(n), "work"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Trash(tree); err != nil {
+		t.Fatal(err)
+	}
+	if _, trash := s.Tidy(10); trash != 1 {
+		t.Errorf("after 10 removals %d things are left, want 1", trash)
+	}
+	if _, trash := s.Tidy(100); trash != 0 {
+		t.Errorf("after 110 removals %d things are left", trash)
+	}
+	if left, err := os.ReadDir(filepath.Join(root, "trash")); err != nil || len(left) > 0 {
+		t.Errorf("the trash holds %v, %v", left, err)
 	}
 }

@@ -45,6 +45,9 @@ func listFiles(t *testing.T, dir string) files {
 		if filepath.Dir(relative) == journal {
 			return nil // leaks counts them
 		}
+		if d.Name() == "files.mtree" && strings.HasPrefix(relative, "root/images/layers/") {
+			return nil // a sweep lists a layer's files at its leisure
+		}
 		found[relative] = d.Type()
 		return nil
 	})

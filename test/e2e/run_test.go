@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 		{name: "an init is process 1", flags: []string{"--init"}, command: sh("[ $$ -ne 1 ] && echo not 1"), want: "not 1"},
 		{name: "without init the command is process 1", command: sh("echo $$"), want: "1"},
 		{name: "umask", flags: []string{"--umask", "0027"}, command: sh("umask"), want: "0027"},
-		{name: "added host", flags: []string{"--add-host", "db:10.9.8.7"}, command: sh("grep db /etc/hosts"), want: `10\.9\.8\.7\s+db`},
+		{name: "added host", flags: []string{"--add-host", "db:10.9.8.7"}, command: sh("grep -w db /etc/hosts"), want: `10\.9\.8\.7\s+db`},
 		{name: "name server", flags: []string{"--dns", "192.0.2.53"}, command: sh("grep nameserver /etc/resolv.conf"), want: `nameserver 192\.0\.2\.53`},
 	})
 }
