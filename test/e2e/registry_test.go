@@ -168,9 +168,7 @@ func TestPrivateRegistry(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", filepath.Join(dir, "docker"))
 
 	busybox, err := fixtures.BusyboxImage()
-	if err != nil {
-		t.Skip(err)
-	}
+	need(t, err == nil, "an image of busybox: %v", err)
 	content := make([]byte, 8<<20)
 	if _, err := rand.Read(content); err != nil {
 		t.Fatal(err)
