@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -97,6 +98,15 @@ type TaggedOrigin interface {
 	// ResolveTag is Resolve for another tag of the image's repository. Open returns
 	// what belongs to it, too.
 	ResolveTag(ctx context.Context, tag string) (v1.Descriptor, []byte, error)
+}
+
+// ReferredOrigin is implemented by origins that know what refers to a manifest, as
+// OCI 1.1 has it.
+type ReferredOrigin interface {
+	ImageOrigin
+	// Referrers returns the manifests of some artifact types that say that they are
+	// about what has the digest d; none is no error. Open returns them.
+	Referrers(ctx context.Context, d digest.Digest, artifactTypes ...string) ([]v1.Descriptor, error)
 }
 
 // ArchivedImage is one image in an archive.

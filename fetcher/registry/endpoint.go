@@ -127,13 +127,23 @@ func (e *endpoint) own(u *url.URL) bool {
 // get requests path below the repository. limit bounds the time until the
 // headers are there; 0 is the transport's.
 func (e *endpoint) get(ctx context.Context, what, path string, header http.Header, limit time.Duration) (*http.Response, error) {
+	return e.ask(ctx, what, path, nil, header, limit)
+}
+
+// ask is get with a query, which may be nil.
+func (e *endpoint) ask(ctx context.Context, what, path string, query url.Values, header http.Header, limit time.Duration) (*http.Response, error) {
 	schemes := e.candidates()
 	var err error
 	for i, scheme := range schemes {
 		u := url.URL{Scheme: scheme, Host: e.host, Path: e.path + path}
 		if e.ns != "" {
-			u.RawQuery = url.Values{"ns": {e.ns}}.Encode()
+			query = maps.Clone(query)
+			if query == nil {
+				query = url.Values{}
+			}
+			query.Set("ns", e.ns)
 		}
+		u.RawQuery = query.Encode()
 		var resp *http.Response
 		if resp, err = e.send(ctx, &u, header, limit); err == nil {
 			if len(schemes) > 1 {

@@ -35,9 +35,10 @@ const accept = v1.MediaTypeImageIndex + ", " + v1.MediaTypeImageManifest +
 	", application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.1"
 
 var (
-	_ containerizer.TaggedOrigin = (*Origin)(nil)
-	_ containerizer.RangeOpener  = (*Origin)(nil)
-	_ containerizer.Doubter      = (*Origin)(nil)
+	_ containerizer.TaggedOrigin   = (*Origin)(nil)
+	_ containerizer.ReferredOrigin = (*Origin)(nil)
+	_ containerizer.RangeOpener    = (*Origin)(nil)
+	_ containerizer.Doubter        = (*Origin)(nil)
 )
 
 // Origin is an image in a registry, which may be had from several hosts.

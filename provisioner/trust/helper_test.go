@@ -36,14 +36,34 @@ const (
 
 // registry holds signatures in memory.
 type registry struct {
-	tags  map[string][]byte
-	blobs map[digest.Digest][]byte
-	asked int
-	down  error
+	tags     map[string][]byte
+	blobs    map[digest.Digest][]byte
+	referred map[digest.Digest][]v1.Descriptor
+	asked    int
+	down     error
+	lost     error // of referrers
 }
 
 func newRegistry() *registry {
-	return &registry{tags: map[string][]byte{}, blobs: map[digest.Digest][]byte{}}
+	return &registry{tags: map[string][]byte{}, blobs: map[digest.Digest][]byte{}, referred: map[digest.Digest][]v1.Descriptor{}}
+}
+
+// Referrers gives all of them, whatever is asked for.
+func (r *registry) Referrers(_ context.Context, d digest.Digest, _ ...string) ([]v1.Descriptor, error) {
+	return r.referred[d], r.lost
+}
+
+// refer puts a manifest that refers to d.
+func (r *registry) refer(tb testing.TB, d digest.Digest, artifactType string, m *v1.Manifest) {
+	tb.Helper()
+	m.MediaType, m.ArtifactType, m.Subject = v1.MediaTypeImageManifest, artifactType, &v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: d, Size: 1}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	desc := v1.Descriptor{MediaType: m.MediaType, ArtifactType: artifactType, Digest: digest.FromBytes(raw), Size: int64(len(raw)), Annotations: m.Annotations}
+	r.blobs[desc.Digest] = raw
+	r.referred[d] = append(r.referred[d], desc)
 }
 
 func (r *registry) connect(context.Context) (containerizer.ImageOrigin, error) {

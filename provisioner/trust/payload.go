@@ -11,8 +11,8 @@ import (
 // payloadType is critical.type of cosign's payloads.
 const payloadType = "cosign container image signature"
 
-// payload is what was signed: a digest, under a name.
-type payload struct {
+// claim is what was signed: a digest, under a name, which may be none.
+type claim struct {
 	digest digest.Digest
 	name   reference
 }
@@ -20,8 +20,8 @@ type payload struct {
 // parsePayload reads a simple-signing document whose signature was verified. It
 // is as strict as containers/image: what signs a document that can be read in two
 // ways has not said what it means.
-func parsePayload(raw []byte) (payload, error) {
-	var p payload
+func parsePayload(raw []byte) (claim, error) {
+	var p claim
 	top, err := document(raw)
 	if err != nil {
 		return p, err

@@ -132,6 +132,15 @@ func checkSignedBy(o object) error {
 
 // oneOf returns the one key of several that is there.
 func oneOf(o object, keys ...string) (string, error) {
+	found, err := atMostOne(o, keys...)
+	if err == nil && found == "" {
+		err = invalid(o.at, "one of %v is missing", keys)
+	}
+	return found, err
+}
+
+// atMostOne is oneOf where there may be none.
+func atMostOne(o object, keys ...string) (string, error) {
 	found := ""
 	for _, k := range keys {
 		if !o.has(k) {
@@ -141,9 +150,6 @@ func oneOf(o object, keys ...string) (string, error) {
 			return "", invalid(o.path(k), "it is there beside %s; one of them is possible", found)
 		}
 		found = k
-	}
-	if found == "" {
-		return "", invalid(o.at, "one of %v is missing", keys)
 	}
 	return found, nil
 }

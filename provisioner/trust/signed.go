@@ -2,20 +2,26 @@ package trust
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// signed is the requirement of a sigstore signature.
+// signed is the requirement of a sigstore signature. Its key is one of keys, or one
+// that the authority certifies.
 type signed struct {
-	keys     []material
+	keys      []material
+	authority *authority
+	// log are the keys of the transparency log that must know the signature; without
+	// any none must.
+	log      []material
 	identity identity
-	// unsupported is the key of the policy that asks for what cannot be checked.
-	unsupported string
 }
 
 // keysOfSigned are all that containers-policy.json(5) has.
@@ -39,35 +45,78 @@ func parseSigned(o object) (*signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range o.keys {
-		if source == "fulcio" || source == "pki" || strings.HasPrefix(k, "rekor") {
-			s.unsupported = o.path(source)
-			if strings.HasPrefix(k, "rekor") {
-				s.unsupported = o.path(k)
-			}
-			return s, nil
-		}
+	log, err := atMostOne(o, "rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData", "rekorPublicKeyDatas")
+	if err != nil {
+		return nil, err
 	}
-	s.keys, err = materials(o, "key")
+	if s.log, err = materials(o, "rekorPublicKey"); err != nil {
+		return nil, err
+	}
+	switch {
+	case source == "fulcio" && log == "":
+		return nil, invalid(o.path(source), "one of [rekorPublicKeyPath rekorPublicKeyPaths rekorPublicKeyData rekorPublicKeyDatas] is missing beside it: its certificates are valid for minutes, and the log knows when they were used")
+	case source == "fulcio":
+		s.authority, err = parseFulcio(o)
+	case source == "pki" && log != "":
+		return nil, invalid(o.path(log), "it is not possible beside pki")
+	case source == "pki":
+		s.authority, err = parsePKI(o)
+	default:
+		s.keys, err = materials(o, "key")
+	}
 	return s, err
+}
+
+// trusted is what a requirement trusts, read from its files.
+type trusted struct {
+	keys      []crypto.PublicKey
+	certifier *certifier // nil when there are keys
+	log       []*ecdsa.PublicKey
+}
+
+func (s *signed) trusted(f files) (*trusted, error) {
+	t := &trusted{}
+	var err error
+	if t.keys, err = readKeys(f, s.keys); err != nil {
+		return nil, err
+	}
+	logs, err := readKeys(f, s.log)
+	if err != nil {
+		return nil, err
+	}
+	for i, k := range logs {
+		e, ok := k.(*ecdsa.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("the key of %s%s: it is not an ECDSA key, as Rekor's are: %w", s.log[i].at, s.log[i].where(), containerizer.ErrInvalid)
+		}
+		t.log = append(t.log, e)
+	}
+	if s.authority != nil {
+		t.certifier, err = s.authority.read(f)
+	}
+	return t, err
+}
+
+func readKeys(f files, from []material) (out []crypto.PublicKey, _ error) {
+	for _, m := range from {
+		raw, err := f.read(m, maxKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		k, err := parseKey(raw)
+		if err != nil {
+			return nil, fmt.Errorf("the key of %s%s: %w: %w", m.at, m.where(), err, containerizer.ErrInvalid)
+		}
+		out = append(out, k)
+	}
+	return out, nil
 }
 
 // check says why no signature is good enough; nil is that one is.
 func (s *signed) check(j *judgement) error {
-	if s.unsupported != "" {
-		return fmt.Errorf("%s asks for what berth cannot verify: %w", s.unsupported, containerizer.ErrUnsupported)
-	}
-	var keys []crypto.PublicKey
-	for _, m := range s.keys {
-		raw, err := j.files.read(m)
-		if err != nil {
-			return err
-		}
-		k, err := parseKey(raw)
-		if err != nil {
-			return fmt.Errorf("the key of %s%s: %w: %w", m.at, m.where(), err, containerizer.ErrInvalid)
-		}
-		keys = append(keys, k)
+	t, err := s.trusted(j.files)
+	if err != nil {
+		return err
 	}
 	if j.origin.transport != docker {
 		return j.refuse("it has no signatures: only images in registries do")
@@ -75,53 +124,135 @@ func (s *signed) check(j *judgement) error {
 	if len(j.digests) == 0 {
 		return nil // to be asked again when it is known what the name stands for
 	}
-	found, err := j.signatures()
-	if err != nil {
-		return err
-	}
 	var reasons []string
-	for _, f := range found {
-		err := s.accept(j, keys, &f)
-		if err == nil {
-			return nil
+	total := 0
+	for where := range places {
+		found, err := j.signatures(where)
+		if err != nil {
+			return err
 		}
-		if text := err.Error(); len(reasons) == 0 || reasons[len(reasons)-1] != text {
-			reasons = append(reasons, text)
+		total += len(found)
+		for _, f := range found {
+			err := s.accept(j, t, &f)
+			if err == nil {
+				return nil
+			}
+			if text := err.Error(); !slices.Contains(reasons, text) {
+				reasons = append(reasons, text)
+			}
 		}
 	}
-	if len(found) == 0 {
-		return j.refuse("it is not signed (there is no tag %q in its repository)", signatureTag(j.digests[0]))
+	if total == 0 {
+		return j.refuse("it is not signed (there is no tag %q in its repository, and nothing there refers to it as a signature)", signatureTag(j.digests[0]))
 	}
 	const most = 3
 	if more := len(reasons) - most; more > 0 {
 		reasons = append(reasons[:most], fmt.Sprintf("and %d more", more))
 	}
-	return j.refuse("none of its %d signatures counts: %s", len(found), strings.Join(reasons, "; "))
+	return j.refuse("none of its %d signatures counts: %s", total, strings.Join(reasons, "; "))
 }
 
 // accept says why a signature does not count.
-func (s *signed) accept(j *judgement, keys []crypto.PublicKey, f *signature) error {
+func (s *signed) accept(j *judgement, t *trusted, f *signature) error {
 	if f.bad != nil {
 		return f.bad
 	}
-	verified := false
+	keys, err := t.keysFor(f)
+	if err != nil {
+		return err
+	}
 	for _, k := range keys {
-		verified = verified || verify(k, f.payload, f.signature)
+		if verify(k, f.signedBytes(), f.signature) {
+			return s.means(j, f)
+		}
 	}
-	if !verified {
-		return errors.New("it was not made with the policy's key")
+	if t.certifier != nil {
+		return errors.New("it was not made with the key of its certificate")
 	}
-	return s.means(j, f.payload)
+	return errors.New("it was not made with the policy's key")
 }
 
-// means says why a verified payload is not about the image.
-func (s *signed) means(j *judgement, raw []byte) error {
-	p, err := parsePayload(raw)
+// keysFor returns the keys that a signature may be made with.
+func (t *trusted) keysFor(f *signature) ([]crypto.PublicKey, error) {
+	if t.certifier == nil {
+		return t.givenKeys(f)
+	}
+	leaf, between, err := f.certified()
+	if err != nil {
+		return nil, err
+	}
+	var at time.Time
+	if len(t.log) > 0 || t.certifier.issuer != "" { // Fulcio's are never judged by today
+		if at, _, err = t.logged(f, [][]byte{leaf.Raw}); err != nil {
+			return nil, err
+		}
+	}
+	key, err := t.certifier.certifies(leaf, between, at)
+	return []crypto.PublicKey{key}, err
+}
+
+// givenKeys are the policy's, or the one of them that the log knows.
+func (t *trusted) givenKeys(f *signature) ([]crypto.PublicKey, error) {
+	if len(t.log) == 0 {
+		return t.keys, nil
+	}
+	var verifiers [][]byte
+	for _, k := range t.keys {
+		der, err := x509.MarshalPKIXPublicKey(k)
+		if err != nil {
+			return nil, err
+		}
+		verifiers = append(verifiers, der)
+	}
+	_, i, err := t.logged(f, verifiers)
+	if err != nil {
+		return nil, err
+	}
+	return t.keys[i : i+1], nil
+}
+
+// logged says when the log got a signature, and made with which of the verifiers.
+func (t *trusted) logged(f *signature, verifiers [][]byte) (at time.Time, which int, err error) {
+	switch {
+	case f.badEntry != nil:
+		return at, 0, fmt.Errorf("its log entry: %w", f.badEntry)
+	case f.entry == nil:
+		return at, 0, errNoEntry
+	}
+	if at, err = f.entry.verify(t.log); err != nil {
+		return at, 0, err
+	}
+	which, err = f.entry.binds(f, verifiers)
+	return at, which, err
+}
+
+// means says why what was verified is not about the image.
+func (s *signed) means(j *judgement, f *signature) error {
+	claims, err := f.claims()
 	if err != nil {
 		return fmt.Errorf("its payload: %w", err)
 	}
+	refused := errors.New("it is for no image")
+	for _, c := range claims {
+		err := s.fits(j, c)
+		if err == nil {
+			return nil
+		}
+		if c == claims[0] || slices.Contains(j.digests, c.digest) {
+			refused = err
+		}
+	}
+	return refused
+}
+
+// fits says why a claim is not about the image.
+func (s *signed) fits(j *judgement, p claim) error {
 	if !slices.Contains(j.digests, p.digest) {
 		return fmt.Errorf("it is for another image, %s", p.digest)
+	}
+	wants := fmt.Sprintf("signedIdentity (%s) wants %s", s.identity.kind, s.identity.describe(j.origin.ref))
+	if p.name.name == "" {
+		return fmt.Errorf("it is for this image but names none, and %s; cosign 3 names it with --new-bundle-format=false", wants)
 	}
 	if s.identity.match(j.origin.ref, p.name) {
 		return nil
@@ -130,5 +261,5 @@ func (s *signed) means(j *judgement, raw []byte) error {
 	if p.name.nameOnly() {
 		hint = "; cosign signs repositories, which the signedIdentity matchRepository accepts"
 	}
-	return fmt.Errorf("it is for the name %q, %s (%s) wants %s%s", p.name, "signedIdentity", s.identity.kind, s.identity.describe(j.origin.ref), hint)
+	return fmt.Errorf("it is for the name %q, %s%s", p.name, wants, hint)
 }

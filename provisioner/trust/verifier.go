@@ -62,8 +62,9 @@ type judgement struct {
 	connect Connect
 	files   files
 
-	fetched bool
-	found   []signature
+	remote  containerizer.TaggedOrigin // nil before it is asked
+	found   [places][]signature
+	fetched [places]bool
 }
 
 // refuse says that a requirement is not met.
@@ -83,31 +84,43 @@ func (j *judgement) meets(r requirement) error {
 	return fmt.Errorf("requirement %s (GPG) cannot be checked; sigstoreSigned can: %w", r.kind, containerizer.ErrUnsupported)
 }
 
-// signatures fetches those of all digests, once.
-func (j *judgement) signatures() (_ []signature, err error) {
-	if j.fetched {
-		return j.found, nil
+// signatures fetches those of all digests that are in a place, once.
+func (j *judgement) signatures(where place) (_ []signature, err error) {
+	if j.fetched[where] {
+		return j.found[where], nil
 	}
-	if j.connect == nil {
-		return nil, j.refuse("its signature was not verified yet, and the registry must not be asked; pull it again")
+	if j.remote == nil {
+		if err := j.reach(); err != nil {
+			return nil, err
+		}
 	}
-	o, err := j.connect(j.ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look for signatures: %w", err)
-	}
-	tagged, ok := o.(containerizer.TaggedOrigin)
-	if !ok {
-		return nil, j.refuse("it has no signatures: only images in registries do")
-	}
+	var all []signature
 	for _, d := range j.digests {
-		s, err := signaturesOf(j.ctx, tagged, d)
+		s, err := signaturesOf(j.ctx, j.remote, where, d)
 		if err != nil {
 			return nil, fmt.Errorf("look for signatures: %w", err)
 		}
-		j.found = append(j.found, s...)
+		all = append(all, s...)
 	}
-	j.fetched = true
-	return j.found, nil
+	j.found[where], j.fetched[where] = all, true
+	return all, nil
+}
+
+// reach connects to where the signatures are.
+func (j *judgement) reach() error {
+	if j.connect == nil {
+		return j.refuse("its signature was not verified yet, and the registry must not be asked; pull it again")
+	}
+	o, err := j.connect(j.ctx)
+	if err != nil {
+		return fmt.Errorf("look for signatures: %w", err)
+	}
+	tagged, ok := o.(containerizer.TaggedOrigin)
+	if !ok {
+		return j.refuse("it has no signatures: only images in registries do")
+	}
+	j.remote = tagged
+	return nil
 }
 
 // files are those that were read, with their digests.
@@ -121,11 +134,11 @@ func (m material) where() string {
 	return " in " + quote(m.path)
 }
 
-func (f files) read(m material) ([]byte, error) {
+func (f files) read(m material, limit int64) ([]byte, error) {
 	if m.path == "" {
 		return m.data, nil
 	}
-	raw, err := f.file(m.path, maxKeyFile)
+	raw, err := f.file(m.path, limit)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.at, err)
 	}

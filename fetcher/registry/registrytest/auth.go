@@ -100,10 +100,10 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []map[string]string{{"code": code, "message": message}}}) // as above
 }
 
-// split takes "/…/v2/REPOSITORY/(manifests|blobs)/REFERENCE" apart.
+// split takes "/…/v2/REPOSITORY/(manifests|blobs|referrers)/REFERENCE" apart.
 func split(path string) (repository, reference string) {
 	_, rest, _ := strings.Cut(path, "/v2/")
-	for _, middle := range []string{"/manifests/", "/blobs/"} {
+	for _, middle := range []string{"/manifests/", "/blobs/", "/referrers/"} {
 		if before, after, ok := strings.Cut(rest, middle); ok {
 			return before, after
 		}

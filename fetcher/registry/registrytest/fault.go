@@ -19,6 +19,7 @@ const (
 	Manifests      // by tag or digest
 	Blobs
 	Tokens
+	Referring // what refers to a manifest
 )
 
 func kind(path string) Kind {
@@ -29,6 +30,8 @@ func kind(path string) Kind {
 		return Manifests
 	case strings.Contains(path, "/blobs/"):
 		return Blobs
+	case strings.Contains(path, "/referrers/"):
+		return Referring
 	case strings.HasSuffix(path, "/v2/"):
 		return API
 	}

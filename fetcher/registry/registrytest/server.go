@@ -39,6 +39,7 @@ type Server struct {
 	faults    map[Kind]Fault
 	requests  []Request
 	auth      auth
+	referrers bool
 }
 
 // New starts a registry without TLS.
@@ -100,6 +101,14 @@ func (s *Server) Manifest(repository, tag, mediaType string, raw []byte) v1.Desc
 		s.manifests[repository+":"+tag] = doc
 	}
 	return d
+}
+
+// Referrers makes the server tell what refers to a manifest. Without it does not have
+// that part of the protocol.
+func (s *Server) Referrers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.referrers = true
 }
 
 // Image is what Image put there.
@@ -175,6 +184,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	repository, reference := split(r.URL.Path)
+	if kind(r.URL.Path) == Referring {
+		s.refer(w, repository, digest.Digest(reference), r.URL.Query().Get("artifactType"))
+		return
+	}
 	s.mu.Lock()
 	doc, isManifest := s.manifests[repository+":"+reference]
 	if strings.Contains(reference, ":") {
@@ -202,4 +215,33 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	default:
 		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "there is nothing here")
 	}
+}
+
+// refer tells what refers to a manifest.
+func (s *Server) refer(w http.ResponseWriter, repository string, to digest.Digest, artifactType string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.referrers {
+		refuse(w, http.StatusNotFound, "UNSUPPORTED", "there is nothing here")
+		return
+	}
+	index := v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{}}
+	index.SchemaVersion = 2
+	for name, doc := range s.manifests {
+		var m v1.Manifest
+		if !strings.HasPrefix(name, repository+"@") || json.Unmarshal(doc.raw, &m) != nil || m.Subject == nil || m.Subject.Digest != to {
+			continue
+		}
+		if m.ArtifactType == "" {
+			m.ArtifactType = m.Config.MediaType
+		}
+		if artifactType == "" || m.ArtifactType == artifactType {
+			index.Manifests = append(index.Manifests, v1.Descriptor{
+				MediaType: doc.mediaType, ArtifactType: m.ArtifactType, Digest: digest.FromBytes(doc.raw), Size: int64(len(doc.raw)), Annotations: m.Annotations,
+			})
+		}
+	}
+	w.Header().Set("Content-Type", v1.MediaTypeImageIndex)
+	w.Header().Set("OCI-Filters-Applied", "artifactType")
+	_ = json.NewEncoder(w).Encode(index) // the client is gone, then
 }
