@@ -31,6 +31,8 @@ type Options struct {
 	// TLS, or with a certificate that cannot be verified; loopback addresses may be
 	// spoken to without TLS always.
 	Insecure []string
+	// TLSVerify overrides Insecure and what Dirs say of TLS, for all hosts.
+	TLSVerify TLSVerify
 	// UserAgent is sent with each request; "" is "berth".
 	UserAgent string
 	// Transport replaces the HTTP transport, for tests.
@@ -47,6 +49,47 @@ type Options struct {
 	// MirrorTimeout is how long a mirror may take to answer while another host can be
 	// asked, unless it has a dial_timeout; 0 is 5 s.
 	MirrorTimeout time.Duration
+}
+
+// TLSVerify says whether hosts are spoken to with TLS, and their certificates
+// verified.
+type TLSVerify uint8
+
+// What may be said of all hosts.
+const (
+	// TLSAsConfigured is by Insecure, the directories and loopback addresses.
+	TLSAsConfigured TLSVerify = iota
+	// TLSUnverified is as if all hosts were listed in Insecure. Where a scheme is
+	// configured, it stays.
+	TLSUnverified
+	// TLSVerified wants TLS and good certificates of all hosts, loopback addresses
+	// included, and refuses to use what is configured otherwise.
+	TLSVerified
+)
+
+// insecure says whether a host may be without TLS, or with any certificate.
+func (c *Client) insecure(hostport string) bool {
+	switch c.o.TLSVerify {
+	case TLSUnverified:
+		return true
+	case TLSVerified:
+		return false
+	case TLSAsConfigured:
+	}
+	return insecure(c.o.Insecure, hostport)
+}
+
+// plain says whether a host may be spoken to without TLS, as far as its name tells.
+func (c *Client) plain(hostport string) bool {
+	return c.insecure(hostport) || c.o.TLSVerify != TLSVerified && loopback(hostport)
+}
+
+// mayUse refuses a host that is configured for plain HTTP where that must not be.
+func (c *Client) mayUse(h *hosts.Host) error {
+	if c.o.TLSVerify == TLSVerified && h.URL != nil && h.URL.Scheme == "http" {
+		return fmt.Errorf("%q says %q, and certificates are to be verified (--tls-verify): %w", h.From, h.URL, containerizer.ErrPermission)
+	}
+	return nil
 }
 
 // Client connects to registries.

@@ -48,6 +48,9 @@ type endpoint struct {
 
 // newEndpoint prepares to speak with h for one repository.
 func (c *Client) newEndpoint(h *hosts.Host, t target) (*endpoint, error) {
+	if err := c.mayUse(h); err != nil {
+		return nil, err
+	}
 	u := h.URL
 	if u == nil {
 		u = &url.URL{Scheme: "", Host: t.registry, Path: "/v2"}
@@ -56,9 +59,8 @@ func (c *Client) newEndpoint(h *hosts.Host, t target) (*endpoint, error) {
 	if credential.Hostname(e.host) == "docker.io" {
 		e.host = dockerServer
 	}
-	listed := insecure(c.o.Insecure, e.host)
 	switch {
-	case u.Scheme == "" && (listed || loopback(e.host)):
+	case u.Scheme == "" && c.plain(e.host):
 		e.schemes = []string{"https", "http"}
 	case u.Scheme == "http" && h.TLS(): // as containerd: with settings for TLS it is tried
 		e.schemes = []string{"https", "http"}
@@ -77,13 +79,13 @@ func (c *Client) newEndpoint(h *hosts.Host, t target) (*endpoint, error) {
 	if e.patient = h.DialTimeout; e.patient == 0 {
 		e.patient = c.o.MirrorTimeout
 	}
-	rt, closeIdle, err := c.transports(h, listed, e.own)
+	rt, closeIdle, err := c.transports(h, c.insecure(e.host), e.own)
 	if err != nil {
 		return nil, err
 	}
 	e.close = closeIdle
 	plain := func(host string) bool {
-		return loopback(host) || insecure(c.o.Insecure, host) || host == e.host && slices.Contains(e.candidates(), "http")
+		return c.plain(host) || host == e.host && slices.Contains(e.candidates(), "http")
 	}
 	e.auth = &authorizer{
 		next: &guard{next: rt, plain: plain}, own: e.own, plain: plain, header: h.Header, scope: t.scope(),

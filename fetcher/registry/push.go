@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -50,15 +51,15 @@ func (c *Client) Push(ctx context.Context, r reference.Reference) (*Destination,
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	h := &all[len(all)-1]
-	host, plain := r.Domain, loopback(r.Domain) || insecure(c.o.Insecure, r.Domain)
-	if h.URL != nil {
-		host, plain = h.URL.Host, h.URL.Scheme == "http" || plain && h.URL.Host == r.Domain
+	if err := c.mayUse(h); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	switch {
-	case h.Can&hosts.Push == 0:
+	host, plain := r.Domain, c.plain(r.Domain)
+	if h.URL != nil {
+		host, plain = h.URL.Host, h.URL.Scheme == "http"
+	}
+	if h.Can&hosts.Push == 0 {
 		return nil, fmt.Errorf("%s: the capabilities in %q do not allow it: %w", what, h.From, containerizer.ErrPermission)
-	case h.URL != nil && h.URL.Path != "/v2":
-		return nil, fmt.Errorf("%s: %q has override_path, which pushing does not know: %w", what, h.From, containerizer.ErrUnsupported)
 	}
 	var opts []name.Option
 	if plain {
@@ -73,11 +74,15 @@ func (c *Client) Push(ctx context.Context, r reference.Reference) (*Destination,
 		return nil, fmt.Errorf("%s: find credentials for %q: %w", what, host, err)
 	}
 	own := func(u *url.URL) bool { return u.Host == reg.RegistryStr() }
-	rt, closeIdle, err := c.transports(h, insecure(c.o.Insecure, host), own)
+	rt, closeIdle, err := c.transports(h, c.insecure(host), own)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	rt = &guard{next: &headed{next: rt, own: own, header: h.Header}, plain: func(other string) bool { return plain && other == host || loopback(other) }}
+	rt = &guard{next: &settled{next: rt}, plain: func(other string) bool { return other == host && plain || other != host && c.plain(other) }}
+	rt = &headed{next: rt, own: own, header: h.Header}
+	if h.URL != nil && h.URL.Path != usualBase {
+		rt = &rebased{next: rt, own: own, base: h.URL.Path}
+	}
 	const jobs = 4
 	p, err := remote.NewPusher(remote.WithAuth(authn.FromConfig(auth)), remote.WithTransport(rt), remote.WithUserAgent(c.o.UserAgent), remote.WithJobs(jobs))
 	if err != nil {
@@ -98,6 +103,35 @@ func (c *Client) pushCredentials(ctx context.Context, host string, t target) (au
 		err = trouble
 	}
 	return auth, err
+}
+
+// settled does without TLS only where there is none: a certificate that is not
+// trusted is no reason for it (as otherScheme has it).
+type settled struct {
+	next http.RoundTripper
+
+	mu  sync.Mutex
+	bad map[string]error // host -> what is wrong with its certificate
+}
+
+// RoundTrip remembers.
+func (t *settled) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.mu.Lock()
+	err := t.bad[r.URL.Host]
+	t.mu.Unlock()
+	if err != nil && r.URL.Scheme == "http" {
+		return nil, err
+	}
+	resp, err := t.next.RoundTrip(r)
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.bad == nil {
+			t.bad = map[string]error{}
+		}
+		t.bad[r.URL.Host] = err
+	}
+	return resp, err
 }
 
 // headed adds the configured headers to requests to the host they are for.

@@ -129,7 +129,7 @@ func (c *Client) transports(h *hosts.Host, skipVerify bool, own func(*url.URL) b
 		return nil, nil, err
 	}
 	bare := newTransport(h.DialTimeout)
-	bare.TLSClientConfig = &tls.Config{RootCAs: roots, InsecureSkipVerify: h.SkipVerify || skipVerify} //nolint:gosec // as configured
+	bare.TLSClientConfig = &tls.Config{RootCAs: roots, InsecureSkipVerify: skipVerify || h.SkipVerify && c.o.TLSVerify != TLSVerified} //nolint:gosec // as configured
 	if len(client) == 0 {
 		return bare, bare.CloseIdleConnections, nil
 	}

@@ -260,3 +260,52 @@ func TestPrivateRegistry(t *testing.T) {
 	writeAll(t, dir, map[string]string{hosts + "hosts.toml": "skip_verfy = true\n"})
 	fails(n.berth("pull", "-q", "--creds", user+":"+password, n.image), "hosts.toml", "skip_verfy", "line 1")
 }
+
+// TestTLSVerify moves an image through a registry whose certificate nobody knows, and
+// one whose interface is not where it usually is.
+func TestTLSVerify(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	dir := t.TempDir()
+	cert, key := selfSigned(t)
+	writeAll(t, dir, map[string]string{"server.crt": cert, "server.key": key})
+	registry := serveRegistry(t, dir, fmt.Sprintf("http: {addr: %%q, tls: {certificate: %[1]s/server.crt, key: %[1]s/server.key}}\n", dir))
+	reference := registry + "/team/app:1"
+	writeAll(t, n.dir, map[string]string{
+		"config.toml": fmt.Sprintf("[cgroup]\nparent = \"/%s\"\n[registries]\ncerts_dirs = [%q]\n", n.parent, filepath.Join(dir, "certs.d")),
+	})
+	refused := func(args ...string) {
+		t.Helper()
+		if r := n.berth(args...); r.code != 125 || !strings.Contains(r.stderr, "certificate") {
+			t.Errorf("berth %q: %+v", args, r)
+		}
+	}
+	layout := filepath.Join(dir, "layout")
+	if err := fixtures.WriteLayout(layout, "app", busybox(t)); err != nil {
+		t.Fatal(err)
+	}
+	from := "oci:" + layout + ":app"
+	refused("copy", "-q", from, reference)
+	n.must("copy", "-q", "--tls-verify=false", from, reference)
+	refused("pull", "-q", reference)
+	refused("pull", "-q", "--tls-verify", reference)
+	refused("run", "--rm", reference, "true")
+	if got := n.must("run", "--rm", "-q", "--tls-verify=false", reference, "echo", "there"); got != "there" {
+		t.Errorf("run: %q", got)
+	}
+	n.must("rmi", reference)
+	n.must("pull", "-q", "--tls-verify=false", reference)
+	refused("push", "-q", reference, registry+"/team/other:1")
+	n.must("push", "-q", "--tls-verify=false", reference, registry+"/team/other:1")
+
+	plain := serveRegistry(t, dir, "http: {addr: %q, prefix: /mirrors/}\n")
+	writeAll(t, filepath.Join(dir, "certs.d"), map[string]string{
+		"prefixed.example/hosts.toml": fmt.Sprintf("server = \"http://%s/mirrors/v2\"\noverride_path = true\n", plain),
+	})
+	n.must("push", "-q", reference, "prefixed.example/team/app:2")
+	n.must("pull", "-q", "prefixed.example/team/app:2")
+	if r := n.berth("pull", "-q", "--tls-verify=true", "prefixed.example/team/app:2"); r.code != 125 || !strings.Contains(r.stderr, "certificates are to be verified (--tls-verify)") {
+		t.Errorf("plain HTTP: %+v", r)
+	}
+	n.must("rmi", reference, "prefixed.example/team/app:2")
+}

@@ -107,19 +107,25 @@ func busybox(t *testing.T) v1.Image {
 	return image
 }
 
+// configure adds lines to the node's configuration.
+func (n *node) configure(lines string) {
+	n.t.Helper()
+	f, err := os.OpenFile(n.configPath(), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	_, err = f.WriteString(lines)
+	if cerr := f.Close(); err != nil || cerr != nil {
+		n.t.Fatal(err, cerr)
+	}
+}
+
 // trusts makes the node use a policy of its own, and returns what writes it: for
 // everything in a registry.
 func (n *node) trusts(dir string) func(requirement string) {
 	n.t.Helper()
 	path := filepath.Join(dir, "policy.json")
-	f, err := os.OpenFile(n.configPath(), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	_, err = fmt.Fprintf(f, "[trust]\npolicy = %q\n", path)
-	if cerr := f.Close(); err != nil || cerr != nil {
-		n.t.Fatal(err, cerr)
-	}
+	n.configure(fmt.Sprintf("[trust]\npolicy = %q\n", path))
 	return func(requirement string) {
 		n.t.Helper()
 		write(n.t, path, fmt.Sprintf(`{"default":[{"type":"reject"}],"transports":{"oci":{"":[{"type":"insecureAcceptAnything"}]},"docker":{"localhost":[{"type":"reject"}],"":[%s]}}}`, requirement))

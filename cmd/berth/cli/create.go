@@ -17,12 +17,14 @@ import (
 // createFlags are the flags that run and create share.
 type createFlags struct {
 	specflag.Flags
-	cidFile string
-	quiet   bool
+	cidFile  string
+	quiet    bool
+	registry registryFlags
 }
 
 func (f *createFlags) register(set *pflag.FlagSet) {
 	f.Register(set)
+	f.registry.register(set)
 	set.Bool("help", false, "show this help") // cobra's own takes -h, which is the host name here
 	set.StringVar(&f.cidFile, "cidfile", "", "write the container's id to this `file`")
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing of a pull")
@@ -79,6 +81,9 @@ func (a *App) newContainer(ctx context.Context, f *createFlags, image string, co
 	m := &newContainer{app: a, id: containerizer.NewContainerID(), cidFile: f.cidFile, quiet: f.quiet}
 	settings, err := a.Settings()
 	if err != nil {
+		return nil, err
+	}
+	if err := f.registry.apply(settings); err != nil {
 		return nil, err
 	}
 	h := host{ctx: ctx, app: a, pull: func(source containerizer.ImageSource) (*containerizer.Image, error) {

@@ -68,7 +68,11 @@ func (o *opened) Login(_ context.Context, registry string, auth containerizer.Re
 	if auth.Password != "right" {
 		return "", fmt.Errorf("log in to %q as %q: %w", registry, auth.Username, containerizer.ErrPermission)
 	}
-	return registry + " in " + o.settings.Registries.AuthFile, nil
+	where := registry + " in " + o.settings.Registries.AuthFile
+	if v := o.settings.Registries.TLSVerify; v != nil {
+		where += fmt.Sprintf(" (TLS verified: %v)", *v)
+	}
+	return where, nil
 }
 
 func (o *opened) Logout(_ context.Context, registry string) (bool, error) {

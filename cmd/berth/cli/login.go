@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,7 @@ const maxPassword = 64 << 10
 type loginFlags struct {
 	user, password string
 	stdin          bool
-	authFile       string
+	registryFlags
 }
 
 func newLogin(a *App) *cobra.Command {
@@ -40,18 +39,18 @@ file names.`,
 	cmd.Flags().StringVarP(&f.user, "username", "u", "", "the user's `name`")
 	cmd.Flags().StringVarP(&f.password, "password", "p", "", "the `password`; others can see it in the list of processes")
 	cmd.Flags().BoolVar(&f.stdin, "password-stdin", false, "read the password from standard input")
-	authFileFlag(cmd, &f.authFile)
+	f.register(cmd.Flags())
 	return cmd
 }
 
 func newLogout(a *App) *cobra.Command {
-	var authFile string
+	f := &registryFlags{}
 	cmd := &cobra.Command{
 		Use:   "logout [flags] [REGISTRY]",
 		Short: "Forget the credentials for a registry",
 		Args:  atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := a.nodeWith(authFile)
+			n, err := a.nodeWith(f)
 			if err != nil {
 				return err
 			}
@@ -68,27 +67,8 @@ func newLogout(a *App) *cobra.Command {
 			return err
 		},
 	}
-	authFileFlag(cmd, &authFile)
+	f.registerAuthFile(cmd.Flags())
 	return cmd
-}
-
-// authFileFlag is what login, logout and pull have in common.
-func authFileFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVar(path, "authfile", "", "`file` of credentials instead of the default ones (REGISTRY_AUTH_FILE)")
-}
-
-// nodeWith opens the node with another file of credentials.
-func (a *App) nodeWith(authFile string) (Node, error) {
-	if authFile != "" {
-		s, err := a.Settings()
-		if err != nil {
-			return nil, err
-		}
-		if s.Registries.AuthFile, err = filepath.Abs(authFile); err != nil {
-			return nil, err
-		}
-	}
-	return a.openNode()
 }
 
 func atMostOne(cmd *cobra.Command, args []string) error {
@@ -106,7 +86,7 @@ func registryOf(args []string) string {
 }
 
 func (a *App) login(ctx context.Context, registry string, f *loginFlags) error {
-	n, err := a.nodeWith(f.authFile)
+	n, err := a.nodeWith(&f.registryFlags)
 	if err != nil {
 		return err
 	}

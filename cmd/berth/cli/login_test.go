@@ -34,6 +34,13 @@ func TestLogin(t *testing.T) {
 	if r.code != 0 || !strings.HasPrefix(r.out, "Login Succeeded (kept in reg.example in") {
 		t.Errorf("%+v", r)
 	}
+	if got := n.must("login", "-u", "user", "-p", "right", "--tls-verify=false"); !strings.HasSuffix(got, "(TLS verified: false))") {
+		t.Errorf("got %q", got)
+	}
+	if got := n.must("login", "-u", "user", "-p", "right", "--tls-verify"); !strings.HasSuffix(got, "(TLS verified: true))") {
+		t.Errorf("got %q", got)
+	}
+	n.fails(125, "invalid argument \"x\" for \"--tls-verify\"", "login", "--tls-verify=x")
 	n.fails(125, "log in to \"reg.example\" as \"user\"", "login", "-u", "user", "-p", "wrong", "reg.example")
 	n.fails(125, "login needs --username and --password-stdin where there is no terminal", "login")
 	n.fails(125, "login needs --username and --password-stdin where there is no terminal", "login", "-u", "user")

@@ -14,10 +14,11 @@ import (
 
 // pullFlags are the flags of pull.
 type pullFlags struct {
-	platform        string
-	quiet           bool
-	mode            string
-	creds, authFile string
+	platform string
+	quiet    bool
+	mode     string
+	creds    string
+	registry registryFlags
 }
 
 // register adds those that say how progress is shown.
@@ -59,7 +60,7 @@ func newPull(a *App) *cobra.Command {
 			if err := f.check(); err != nil {
 				return err
 			}
-			if _, err := a.nodeWith(f.authFile); err != nil {
+			if _, err := a.nodeWith(&f.registry); err != nil {
 				return err
 			}
 			images, err := a.images(ctx)
@@ -88,7 +89,7 @@ func newPull(a *App) *cobra.Command {
 	cmd.Flags().StringVar(&f.platform, "platform", "", "fetch the image for this `platform` (os/arch[/variant])")
 	f.register(cmd.Flags(), "print the image's id only")
 	cmd.Flags().StringVar(&f.creds, "creds", "", "log in as `user[:password]`, for this pull; others can see it in the list of processes")
-	authFileFlag(cmd, &f.authFile)
+	f.registry.register(cmd.Flags())
 	return cmd
 }
 

@@ -74,6 +74,7 @@ platforms. Both are one of
 func (f *pullFlags) registerMove(cmd *cobra.Command) {
 	f.register(cmd.Flags(), "print the digest only")
 	cmd.Flags().StringVar(&f.platform, "platform", "", "only this `platform` (os/arch[/variant]) of several")
+	f.registry.register(cmd.Flags())
 }
 
 // move runs a push or copy and prints the digest.
@@ -81,6 +82,9 @@ func (a *App) move(
 	ctx context.Context, f *pullFlags, do func(context.Context, containerizer.ImageMover, containerizer.CopyOptions) (digest.Digest, error),
 ) error {
 	if err := f.check(); err != nil {
+		return err
+	}
+	if _, err := a.nodeWith(&f.registry); err != nil {
 		return err
 	}
 	mover, err := a.mover(ctx)

@@ -114,6 +114,9 @@ type Registries struct {
 	// Insecure are "HOST[:PORT]" without TLS or with a certificate that cannot be
 	// verified.
 	Insecure []string `toml:"insecure"`
+	// TLSVerify, if it is set, says for all registries whether they must have TLS and
+	// a certificate that can be verified. It is a command's, not the file's.
+	TLSVerify *bool `toml:"-"`
 	// CertsDirs are directories in containerd's certs.d layout, in the order in which
 	// they are looked at; nil is berth's, containerd's and Docker's.
 	CertsDirs []string `toml:"certs_dirs"`

@@ -32,6 +32,12 @@ func New(cfg config.Config) containerizer.Fetcher {
 func options(cfg config.Config) registry.Options {
 	r := &cfg.Registries
 	o := registry.Options{Insecure: r.Insecure, Dirs: r.CertsDirs}
+	if r.TLSVerify != nil {
+		o.TLSVerify = registry.TLSUnverified
+		if *r.TLSVerify {
+			o.TLSVerify = registry.TLSVerified
+		}
+	}
 	if r.AuthFile != "" {
 		o.Credentials = credential.Files{Paths: []string{r.AuthFile}, Required: true}
 	}

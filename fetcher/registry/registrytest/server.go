@@ -204,6 +204,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.Header().Set("Content-Type", doc.mediaType)
+		w.Header().Set("Docker-Content-Digest", string(digest.FromBytes(doc.raw)))
 		_, _ = w.Write(doc.raw) // the client is gone, then
 	case Blobs:
 		if !isBlob {
