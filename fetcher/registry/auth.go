@@ -36,6 +36,10 @@ type authorizer struct {
 	// find looks for the registry's credentials. It is called when they are wanted.
 	find  func(context.Context) (_ authn.AuthConfig, trouble, err error)
 	scope string // asked for where a challenge names none
+	// memory is the client's, of this account without its origin; it is not asked
+	// where there is no scope.
+	memory  *memory
+	account account
 
 	mu      sync.Mutex
 	hosts   map[string]*session
@@ -51,6 +55,7 @@ type session struct {
 	mu    sync.Mutex
 	value string // of the Authorization header
 	n     int    // how often value changed
+	hint  hint   // what to begin with, once
 }
 
 // maxRenewals is how often one request is sent again with another token: the first
@@ -68,7 +73,7 @@ func (a *authorizer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if a.own(r.URL) {
 		header = a.header
 	}
-	value, n := s.current()
+	value, n := a.begin(r.Context(), s)
 	for renewals := 0; ; renewals++ {
 		resp, err := a.next.RoundTrip(dress(r, header, value))
 		if err != nil || resp.StatusCode != http.StatusUnauthorized || renewals == maxRenewals {
@@ -89,9 +94,46 @@ func (a *authorizer) RoundTrip(r *http.Request) (*http.Response, error) {
 		if value == "" || value == old {
 			return resp, nil // there is nothing better to send
 		}
+		a.learn(r.URL, c, value)
 		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // so that the connection can be used again
 		_ = resp.Body.Close()
 	}
+}
+
+// begin says what to send first: what is known of this image, or of earlier ones from
+// the same host. An answer that cannot be had is none: the host will say what it wants.
+func (a *authorizer) begin(ctx context.Context, s *session) (value string, n int) {
+	s.mu.Lock()
+	h := s.hint
+	s.hint = hint{}
+	if h.value != "" {
+		s.value = h.value
+		s.n++
+	}
+	s.mu.Unlock()
+	if h.challenge != nil {
+		value, n, err := s.renew(ctx, 0, func(ctx context.Context, creds authn.AuthConfig) (string, authn.AuthConfig, error) {
+			return a.answer(ctx, *h.challenge, creds)
+		})
+		if err == nil {
+			return value, n
+		}
+	}
+	return s.current()
+}
+
+// learn remembers an answer to a challenge of the registry's.
+func (a *authorizer) learn(u *url.URL, c challenge, value string) {
+	if a.memory != nil && a.scope != "" && a.own(u) {
+		a.memory.learn(a.at(u), a.scope, c, value)
+	}
+}
+
+// at is the account at a URL.
+func (a *authorizer) at(u *url.URL) account {
+	there := a.account
+	there.origin = u.Scheme + "://" + u.Host
+	return there
 }
 
 // dress gives a request headers, and value as its authorization.
@@ -116,8 +158,11 @@ func (a *authorizer) session(u *url.URL) *session {
 	s = &session{renewing: make(chan struct{}, 1), creds: &authn.AuthConfig{}}
 	if a.own(u) {
 		s.creds, s.find = nil, a.credentials
-		if a.token != "" {
+		switch {
+		case a.token != "":
 			s.value = "Bearer " + a.token
+		case a.memory != nil && a.scope != "":
+			s.hint = a.memory.recall(a.at(u), a.scope)
 		}
 	}
 	if a.hosts == nil {

@@ -97,6 +97,8 @@ type Client struct {
 	o    Options
 	once sync.Once
 	base http.RoundTripper
+	// memory is of what hosts wanted to see.
+	memory memory
 
 	mu   sync.Mutex
 	down map[string]outage // endpoint -> what is wrong there

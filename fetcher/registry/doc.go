@@ -8,8 +8,9 @@
 // be (blob.go, flow.go).
 //
 // Package credential finds credentials; go-containerregistry exchanges them for
-// tokens. Who gets them is decided here (auth.go): the endpoint that they are for,
-// by scheme, host and port, after it asked; never who it redirects to.
+// tokens, which are remembered for the next image (memory.go). Who gets them is
+// decided here (auth.go): the endpoint that they are for, by scheme, host and port,
+// after it asked; never who it redirects to.
 //
 // Plain HTTP is used for loopback addresses and configured hosts only. Link-local
 // addresses, where clouds keep their credentials, are never connected to, whatever a

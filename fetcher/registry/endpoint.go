@@ -89,7 +89,11 @@ func (c *Client) newEndpoint(h *hosts.Host, t target) (*endpoint, error) {
 	}
 	e.auth = &authorizer{
 		next: &guard{next: rt, plain: plain}, own: e.own, plain: plain, header: h.Header, scope: t.scope(),
+		memory: &c.memory, account: account{registry: t.registry},
 		find: func(ctx context.Context) (authn.AuthConfig, error, error) { return c.credentials(ctx, e.host, t) },
+	}
+	if t.auth != nil {
+		e.auth.account.auth, e.auth.account.given = *t.auth, true
 	}
 	given, _, err := credential.ForPull(t.auth, t.registry, e.host)
 	if err != nil {
