@@ -5,8 +5,9 @@
 // which must be met. Signatures are cosign's: manifests whose layers are
 // simple-signing payloads with the signature as an annotation, under the tag
 // "sha256-HEX.sig" of the image's repository or referring to the image; and sigstore
-// bundles that refer to it (bundle.go). What is signed is the digest that a name
-// stands for or that of the platform's manifest, whichever; the one holds the other.
+// bundles that refer to it (bundle.go, decisions/0001). What is signed is the digest
+// that a name stands for or that of the platform's manifest, whichever; the one holds
+// the other.
 //
 // The key of a signature is the policy's, or that of a certificate by the policy's
 // authority for the signer that it names (authority.go). A transparency log's
@@ -19,8 +20,8 @@
 // and numbers are bounded, documents are read strictly (an unknown or repeated key
 // is an error), and nothing of a payload is looked at before its signature is
 // verified. Main invariant: what is not understood refuses. A requirement that
-// berth cannot check, such as GPG's signedBy, is an error for the images that it
-// applies to, never ignored.
+// berth cannot check, such as GPG's signedBy (decisions/0002), is an error for the
+// images that it applies to, never ignored.
 //
 // The cryptography is the standard library's: the field's libraries for this bring
 // clients of transparency logs, TUF and protobuf along. The package reads the

@@ -298,6 +298,10 @@ func TestTLSVerify(t *testing.T) {
 	refused("push", "-q", reference, registry+"/team/other:1")
 	n.must("push", "-q", "--tls-verify=false", reference, registry+"/team/other:1")
 
+	login := []string{"login", "-u", "somebody", "-p", "anything", "--authfile", filepath.Join(dir, "auth.json"), registry}
+	refused(login...)
+	n.must(append([]string{login[0], "--tls-verify=false"}, login[1:]...)...)
+
 	plain := serveRegistry(t, dir, "http: {addr: %q, prefix: /mirrors/}\n")
 	writeAll(t, filepath.Join(dir, "certs.d"), map[string]string{
 		"prefixed.example/hosts.toml": fmt.Sprintf("server = \"http://%s/mirrors/v2\"\noverride_path = true\n", plain),
