@@ -66,9 +66,11 @@ type Query interface {
 	Usage(ctx context.Context, id ContainerID) (*Usage, error)
 	// Processes lists pids of a container in the host's pid namespace.
 	Processes(ctx context.Context, id ContainerID) ([]int, error)
-	// Events sends what happens from now on until ctx ends; the channel is closed
-	// then, and when the reader was too slow.
-	Events(ctx context.Context) (<-chan Event, error)
+	// Events sends what happens behind the event with the sequence number after, 0 being
+	// from now on, until ctx ends. The channel is closed then, when the engine is closed,
+	// and when the reader is slower than what is remembered; it may go on from the last
+	// sequence number it saw. ErrNotFound when what followed after is forgotten.
+	Events(ctx context.Context, after uint64) (<-chan Event, error)
 }
 
 // Engine is what adapters and the command line see.
@@ -145,6 +147,7 @@ const (
 	EventExited    EventType = "exited"
 	EventOOM       EventType = "oom"
 	EventDestroyed EventType = "destroyed"
+	EventRenamed   EventType = "renamed"
 )
 
 // Event is one thing that happened.
@@ -153,6 +156,8 @@ type Event struct {
 	Type        EventType    `json:"type"`
 	ID          ContainerID  `json:"id"`
 	Termination *Termination `json:"termination,omitempty"`
+	// Sequence grows from event to event, over all engines of a node and their restarts.
+	Sequence uint64 `json:"sequence,omitempty"`
 }
 
 // RecoverReport tells what Recover found, in sentences for people.

@@ -212,5 +212,6 @@ func (e *Engine) renameOp(ctx context.Context, op *operation, name string) error
 			errs = append(errs, e.releaseName(h.ledger, o, op.id))
 		}
 	}
+	e.event(op.id, nil, containerizer.EventRenamed)
 	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,12 +17,13 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// eventBuffer is how many events a reader may be behind.
-const eventBuffer = 256
+// eventBuffer is how many events are read ahead of who takes them.
+const eventBuffer = 64
 
 // Events implements [containerizer.Query]: it follows the journal, in which all
-// engines over the state folder write.
-func (e *Engine) Events(ctx context.Context) (<-chan containerizer.Event, error) {
+// engines over the state folder write. A reader that takes its time is behind in the
+// journal, not in memory.
+func (e *Engine) Events(ctx context.Context, after uint64) (<-chan containerizer.Event, error) {
 	if err := e.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -29,13 +31,13 @@ func (e *Engine) Events(ctx context.Context) (<-chan containerizer.Event, error)
 	if err != nil {
 		return nil, fmt.Errorf("follow the events: %w", err)
 	}
-	t := tail{folder: e.journal.folder, number: journalNumber(time.Now())}
-	if st, err := os.Stat(t.path(t.number)); err == nil {
-		t.offset = st.Size()
+	t, err := newTail(e.journal.folder, after)
+	if err != nil {
+		return nil, errors.Join(err, watch.Close())
 	}
-	out := make(chan containerizer.Event, eventBuffer)
+	f := &follower{tail: t, watch: watch, out: make(chan containerizer.Event, eventBuffer), quit: e.quit}
 	e.wg.Go(func() {
-		defer close(out)
+		defer close(f.out)
 		ended := make(chan struct{})
 		e.wg.Go(func() {
 			select {
@@ -43,24 +45,47 @@ func (e *Engine) Events(ctx context.Context) (<-chan containerizer.Event, error)
 			case <-e.quit:
 			case <-ended:
 			}
-			_ = watch.Close() // ends the read below; only read
+			_ = watch.Close() // ends a read; only read
 		})
 		defer close(ended)
-		buf := make([]byte, 4096)
-		for {
-			if _, err := watch.Read(buf); err != nil {
+		f.run(ctx)
+	})
+	return f.out, nil
+}
+
+// follower sends what is written to the journal.
+type follower struct {
+	tail  *tail
+	watch *os.File
+	out   chan containerizer.Event
+	quit  chan struct{}
+}
+
+// run sends until nobody wants more, or the reader fell behind the journal.
+func (f *follower) run(ctx context.Context) {
+	buf := make([]byte, 4096)
+	for {
+		began := time.Now()
+		events, more := f.tail.next()
+		for _, ev := range events {
+			select {
+			case f.out <- ev:
+			case <-ctx.Done():
+				return
+			case <-f.quit:
 				return
 			}
-			for _, ev := range t.next() {
-				select {
-				case out <- ev:
-				default:
-					return // too slow
-				}
-			}
 		}
-	})
-	return out, nil
+		if time.Since(began) > journalSpan { // what comes next may be gone
+			return
+		}
+		if more {
+			continue
+		}
+		if _, err := f.watch.Read(buf); err != nil {
+			return
+		}
+	}
 }
 
 // watchFolder is an inotify descriptor that becomes readable when a file in
@@ -77,49 +102,91 @@ func watchFolder(folder string) (*os.File, error) {
 	return f, nil
 }
 
-// tail is a place in the journal.
+// A sequence number is a place in the journal: the number of the file, and behind it
+// the offset of the event's end. It fits the 53 bits that JSON carries everywhere.
+const offsetBits = 28
+
+func sequence(number, offset int64) uint64 { return uint64(number<<offsetBits | offset) } //nolint:gosec // both positive
+
+func fromSequence(s uint64) (number, offset int64) {
+	return int64(s >> offsetBits), int64(s & (1<<offsetBits - 1)) //nolint:gosec // positive
+}
+
+// tailChunk is how much of the journal is read at once.
+const tailChunk = 256 << 10
+
+// tail is a place in the journal. It follows all files that are there: one that is
+// not the newest may grow still, by a process that was about to write when the next
+// one was begun.
 type tail struct {
-	folder string
-	number int64
-	offset int64
+	folder  string
+	offsets map[int64]int64 // of what was read, by file
+}
+
+// newTail is behind the event with the sequence number after, 0 being the end.
+func newTail(folder string, after uint64) (*tail, error) {
+	t := &tail{folder: folder, offsets: map[int64]int64{}}
+	number, offset := fromSequence(after)
+	found := after == 0
+	for _, n := range (&journal{folder: folder}).numbers() {
+		st, err := os.Stat(t.path(n))
+		if err != nil {
+			continue // pruned meanwhile
+		}
+		switch {
+		case after == 0 || n < number:
+			t.offsets[n] = st.Size()
+		case n == number && offset <= st.Size():
+			t.offsets[n], found = offset, true
+		}
+	}
+	if !found {
+		return nil, fmt.Errorf("what followed event %d is forgotten; list the containers and go on from now: %w", after, containerizer.ErrNotFound)
+	}
+	return t, nil
 }
 
 func (t *tail) path(number int64) string {
 	return filepath.Join(t.folder, strconv.FormatInt(number, 10))
 }
 
-// next returns the events between t and the end of the journal, and moves there.
-func (t *tail) next() []containerizer.Event {
-	var events []containerizer.Event
-	j := journal{folder: t.folder}
-	for _, n := range j.numbers() {
-		if n < t.number {
-			continue
+// next returns events behind t, and moves there. more says that there may be others.
+func (t *tail) next() (events []containerizer.Event, more bool) {
+	numbers := (&journal{folder: t.folder}).numbers()
+	for n := range t.offsets {
+		if !slices.Contains(numbers, n) {
+			delete(t.offsets, n)
 		}
-		if n > t.number {
-			t.number, t.offset = n, 0
-		}
-		b, err := readFrom(t.path(n), t.offset)
+	}
+	for _, n := range numbers {
+		b, err := readFrom(t.path(n), t.offsets[n])
 		if err != nil {
 			continue // pruned meanwhile
 		}
 		whole := bytes.LastIndexByte(b, '\n') + 1
-		for ev := range parseJournal(b[:whole]) {
+		for end, ev := range parseJournal(b[:whole]) {
+			ev.Sequence = sequence(n, t.offsets[n]+end)
 			events = append(events, ev)
 		}
-		t.offset += int64(whole)
+		if len(b) < tailChunk {
+			t.offsets[n] += int64(whole)
+			continue
+		}
+		if whole == 0 { // no event is that long
+			whole = len(b)
+		}
+		t.offsets[n] += int64(whole)
+		return events, true
 	}
-	return events
+	return events, false
 }
 
+// readFrom reads a part of the file at path.
 func readFrom(path string, offset int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return nil, err
-	}
-	return io.ReadAll(f)
+	return io.ReadAll(io.NewSectionReader(f, offset, tailChunk))
 }

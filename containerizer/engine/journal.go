@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,11 +19,14 @@ import (
 )
 
 // The journal is how processes of berth hear of what others did, and how Wait
-// answers for containers that are gone. A file covers journalSpan; the one before
-// the current one is kept, so that an event is remembered for at least that long.
+// answers for containers that are gone. A file covers journalSpan, or less when very
+// much happens; the one before the current one is kept, so that an event is
+// remembered for at least that long. When the clock is set back the newest file stays
+// the current one until the clock has caught up.
 const (
-	journalSpan = 5 * time.Minute
-	journalKept = 2 // files
+	journalSpan  = 5 * time.Minute
+	journalKept  = 2 // files
+	journalBytes = 64 << 20
 )
 
 type journal struct {
@@ -56,16 +60,24 @@ func (j *journal) add(events ...containerizer.Event) error {
 	return nil
 }
 
-// open makes number the current file. Who makes it removes the old ones.
+// open makes number the current file, or the newest if that is a later one. Who makes
+// a file removes the old ones.
 //
 // Preconditions: j.mu is held.
 func (j *journal) open(number int64) error {
-	if j.file != nil && j.number == number {
-		return nil
-	}
 	if j.file != nil {
+		st, err := j.file.Stat()
+		if err == nil && st.Size() > journalBytes {
+			number = max(number, j.number+1)
+		}
+		if j.number >= number {
+			return nil
+		}
 		_ = j.file.Close() // every write was checked
 		j.file = nil
+	}
+	if all := j.numbers(); len(all) > 0 {
+		number = max(number, all[len(all)-1])
 	}
 	path := filepath.Join(j.folder, strconv.FormatInt(number, 10))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
@@ -124,7 +136,7 @@ func (j *journal) termination(id containerizer.ContainerID) *containerizer.Termi
 			continue // pruned meanwhile
 		}
 		var last *containerizer.Termination
-		for ev := range parseJournal(b) {
+		for _, ev := range parseJournal(b) {
 			if ev.ID == id && ev.Termination != nil {
 				last = ev.Termination
 			}
@@ -136,15 +148,18 @@ func (j *journal) termination(id containerizer.ContainerID) *containerizer.Termi
 	return nil
 }
 
-// parseJournal yields the events of b's whole lines, passing over damaged ones.
-func parseJournal(b []byte) func(yield func(containerizer.Event) bool) {
-	return func(yield func(containerizer.Event) bool) {
+// parseJournal yields the events of b's whole lines with the offsets of their ends,
+// passing over damaged ones.
+func parseJournal(b []byte) iter.Seq2[int64, containerizer.Event] {
+	return func(yield func(int64, containerizer.Event) bool) {
+		end := int64(0)
 		for line := range bytes.Lines(b) {
+			end += int64(len(line))
 			var ev containerizer.Event
 			if line[len(line)-1] != '\n' || json.Unmarshal(line, &ev) != nil {
 				continue
 			}
-			if !yield(ev) {
+			if !yield(end, ev) {
 				return
 			}
 		}

@@ -238,7 +238,7 @@ func testMeasures(e *env) {
 func testEvents(e *env) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
-	events, err := e.Events(ctx)
+	events, err := e.Events(ctx, 0)
 	e.must("Events", err)
 	id := e.run("exit 6")
 	e.wait(id)
@@ -246,7 +246,8 @@ func testEvents(e *env) {
 	want := []containerizer.EventType{
 		containerizer.EventCreated, containerizer.EventStarted, containerizer.EventExited, containerizer.EventDestroyed,
 	}
-	for len(want) > 0 {
+	var started uint64
+	for last := uint64(0); len(want) > 0; {
 		select {
 		case ev, open := <-events:
 			if !open {
@@ -257,6 +258,13 @@ func testEvents(e *env) {
 			}
 			if ev.Type != want[0] || ev.At.IsZero() {
 				e.Errorf("event = %+v, want %s with a time", ev, want[0])
+			}
+			if ev.Sequence <= last {
+				e.Errorf("event %+v has a sequence number that is not above %d", ev, last)
+			}
+			last = ev.Sequence
+			if ev.Type == containerizer.EventStarted {
+				started = ev.Sequence
 			}
 			if ev.Type == containerizer.EventExited && (ev.Termination == nil || ev.Termination.ExitCode != 6) {
 				e.Errorf("exited event with %+v", ev.Termination)
@@ -269,6 +277,30 @@ func testEvents(e *env) {
 	cancel()
 	for range events { // it is closed
 	}
+	e.resumeEvents(id, started)
+}
+
+// resumeEvents reads on from an event in the past, by the next engine.
+func (e *env) resumeEvents(id containerizer.ContainerID, after uint64) {
+	e.Helper()
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	events, err := e.cfg.New(e.T).Events(ctx, after)
+	e.must("Events after one", err)
+	for _, want := range []containerizer.EventType{containerizer.EventExited, containerizer.EventDestroyed} {
+		ev := <-events
+		for ev.ID != id && ev.ID != "" {
+			ev = <-events
+		}
+		if ev.Type != want || ev.Sequence <= after {
+			e.Errorf("after event %d comes %+v, want %s", after, ev, want)
+		}
+	}
+	cancel()
+	for range events { // it is closed
+	}
+	_, err = e.Events(e.ctx, 1)
+	e.wantErr("Events after a forgotten one", err, containerizer.ErrNotFound)
 }
 
 func testNextEngine(e *env) {
