@@ -19,6 +19,8 @@ TOOLS     := .cache/tools
 LINT      := $(TOOLS)/golangci-lint
 DEADCODE  := $(TOOLS)/deadcode
 VULNCHECK := $(TOOLS)/govulncheck
+BUF       := $(TOOLS)/buf
+PROTOGEN  := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 
 FUZZTIME  ?= 5s
 # Packages with tests; the end-to-end suite is apart because it runs the binaries.
@@ -65,7 +67,7 @@ test: ## everything: check, unit tests under the race detector, end-to-end tests
 	$(MAKE) --no-print-directory test-e2e
 
 .PHONY: check
-check: $(LINT) $(DEADCODE) ## format, lint, go.mod, dead code; what needs no test run
+check: $(LINT) $(DEADCODE) check-proto ## format, lint, go.mod, dead code, API; what needs no test run
 	$(LINT) fmt --diff
 	$(LINT) run --allow-serial-runners ./...
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
@@ -112,11 +114,27 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 vuln: $(VULNCHECK) ## known vulnerabilities that the code reaches (asks vuln.go.dev)
 	$(VULNCHECK) ./...
 
+##@ API
+
+# buf finds the plug-ins by PATH.
+BUFRUN     = cd proto && PATH=$(CURDIR)/$(TOOLS):$$PATH buf
+
 .PHONY: proto
-proto: ## regenerate the Go code of .proto files (there are none before the gRPC API)
-	@if git ls-files '*.proto' | grep -q .; then \
-		echo "there are .proto files, but no generator is pinned in .ci/tools/go.mod" >&2; exit 1; \
-	fi; echo "nothing to generate: no .proto files in the tree"
+proto: $(BUF) $(PROTOGEN) ## format the .proto files and generate the Go code of them
+	$(BUFRUN) format -w
+	$(BUFRUN) generate
+
+.PHONY: check-proto
+check-proto: $(BUF) $(PROTOGEN) ## format and lint the .proto files, compare with the generated code and the released API
+	$(BUFRUN) format --diff --exit-code
+	$(BUFRUN) lint
+	$(BUFRUN) breaking --against released.binpb
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && ($(BUFRUN) generate -o "$$fresh") && \
+		diff -rq -x '*.proto' -x '*.yaml' -x '*.md' -x '*.binpb' proto "$$fresh" || { echo "generated code is stale: make proto" >&2; exit 1; }
+
+.PHONY: proto-release
+proto-release: $(BUF) ## take the .proto files as the API that later ones must not break
+	$(BUFRUN) build --exclude-source-info -o released.binpb
 
 ##@ figures
 

@@ -82,8 +82,8 @@ func Run(t *testing.T, cfg Config) {
 			ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
 			defer cancel()
 			e := &env{T: t, cfg: cfg, ctx: ctx, Engine: cfg.New(t)}
-			goroutines := runtime.NumGoroutine()
-			defer e.clean(goroutines) // also after a Fatal
+			e.goroutines = runtime.NumGoroutine()
+			defer e.clean() // also after a Fatal
 			c.run(e)
 		})
 	}
@@ -98,6 +98,17 @@ type env struct {
 
 	mu  sync.Mutex
 	ids []containerizer.ContainerID
+
+	goroutines int // that are not the test's
+}
+
+// another returns one more engine over the same folders.
+func (e *env) another() containerizer.Engine {
+	e.Helper()
+	before := runtime.NumGoroutine()
+	other := e.cfg.New(e.T)
+	e.goroutines += max(0, runtime.NumGoroutine()-before) // such as those of a connection
+	return other
 }
 
 // id returns a new id that is destroyed at the end.
@@ -110,7 +121,7 @@ func (e *env) id() containerizer.ContainerID {
 }
 
 // clean destroys what the test made and looks for what stays.
-func (e *env) clean(goroutines int) {
+func (e *env) clean() {
 	e.Helper()
 	for _, id := range e.ids {
 		if err := e.Destroy(e.ctx, id); err != nil {
@@ -132,10 +143,10 @@ func (e *env) clean(goroutines int) {
 		}
 		time.Sleep(time.Millisecond) // polling, with a deadline
 	}
-	for runtime.NumGoroutine() > goroutines && !e.Failed() {
+	for runtime.NumGoroutine() > e.goroutines && !e.Failed() {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)
-			e.Errorf("%d goroutines at the begin, %d at the end:\n%s", goroutines, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+			e.Errorf("%d goroutines at the begin, %d at the end:\n%s", e.goroutines, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
 			return
 		}
 		time.Sleep(time.Millisecond) // polling, with a deadline

@@ -285,7 +285,7 @@ func (e *env) resumeEvents(id containerizer.ContainerID, after uint64) {
 	e.Helper()
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
-	events, err := e.cfg.New(e.T).Events(ctx, after)
+	events, err := e.another().Events(ctx, after)
 	e.must("Events after one", err)
 	for _, want := range []containerizer.EventType{containerizer.EventExited, containerizer.EventDestroyed} {
 		ev := <-events
@@ -305,7 +305,7 @@ func (e *env) resumeEvents(id containerizer.ContainerID, after uint64) {
 
 func testNextEngine(e *env) {
 	id := e.run(forever)
-	next := e.cfg.New(e.T)
+	next := e.another()
 	s, err := next.Status(e.ctx, id)
 	e.must("Status by the next engine", err)
 	if s.State != containerizer.StateRunning || s.PID != e.status(id).PID {

@@ -227,7 +227,7 @@ func testDestroy(e *env) {
 
 func testDestroyTogether(e *env) {
 	id := e.run("sleep 1000")
-	other := e.cfg.New(e.T)
+	other := e.another()
 	errs := make([]error, 8)
 	var wg sync.WaitGroup
 	for i := range errs {

@@ -183,7 +183,7 @@ func testLaunchTwice(e *env) {
 func testLaunchTogether(e *env) {
 	spec := e.cfg.Spec("sleep 1000")
 	id := e.id()
-	other := e.cfg.New(e.T)
+	other := e.another()
 	errs := make([]error, 8)
 	var wg sync.WaitGroup
 	for i := range errs {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,9 +13,13 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
+
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 	"github.com/berth-dev/berth/containerizer"
+	grpcadapter "github.com/berth-dev/berth/containerizer/adapter/grpc"
+	"github.com/berth-dev/berth/containerizer/adapter/grpc/client"
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/enginetest"
 	"github.com/berth-dev/berth/containerizer/log"
@@ -50,6 +55,15 @@ func reap(args []string) error {
 // TestConformance runs the suite of engines over everything that berth is made
 // of: monitor, launcher, isolators and the kernel.
 func TestConformance(t *testing.T) {
+	runSuite(t, func(_ *testing.T, n *wiring.Node, e containerizer.Engine) containerizer.Engine { return e })
+}
+
+// TestConformanceOverGRPC runs it over a client of a server of the same.
+func TestConformanceOverGRPC(t *testing.T) { runSuite(t, overGRPC) }
+
+// runSuite runs the suite over engines of a node, as view sees them.
+func runSuite(t *testing.T, view func(*testing.T, *wiring.Node, containerizer.Engine) containerizer.Engine) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("containers need root")
 	}
@@ -78,7 +92,7 @@ func TestConformance(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			return e
+			return view(t, n, e)
 		},
 		Spec: func(script string) *containerizer.Spec {
 			return &containerizer.Spec{RootfsPath: rootfs, Process: process(script), Network: containerizer.Network{None: true}}
@@ -94,6 +108,43 @@ func TestConformance(t *testing.T) {
 			return slices.DeleteFunc(leftovers(t, cfg), func(s string) bool { return slices.Contains(before, s) })
 		},
 	})
+}
+
+// overGRPC serves e on a socket and returns a client that is connected to it.
+func overGRPC(t *testing.T, n *wiring.Node, e containerizer.Engine) containerizer.Engine {
+	t.Helper()
+	images, err := n.Images(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, _ := images.(grpcadapter.Store)
+	dir, err := os.MkdirTemp("", "berth-grpc-") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(dir, "berth.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.UnaryInterceptor(grpcadapter.UnaryErrors), grpc.StreamInterceptor(grpcadapter.StreamErrors))
+	(&grpcadapter.Server{Engine: e, Images: store}).Register(server)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	c, err := client.New("unix://"+listener.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Containers.List(t.Context(), containerizer.Filter{}); err != nil { // connects
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := c.Close()
+		server.Stop()
+		if err = errors.Join(err, <-served, os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	return c.Containers
 }
 
 func build(t *testing.T, out, pkg string) {

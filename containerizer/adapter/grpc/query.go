@@ -1,0 +1,103 @@
+package grpc
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+
+	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/adapter/grpc/wire"
+	berthv1 "github.com/berth-dev/berth/proto/berth/v1"
+)
+
+// listChunk is how many containers or images go in one message of a list: few enough
+// for any limit of a client, many enough to cost little.
+const listChunk = 64
+
+func (s *containers) List(r *berthv1.ListRequest, stream grpc.ServerStreamingServer[berthv1.ListResponse]) error {
+	filter := containerizer.Filter{}
+	if err := wire.Decode(&filter, r); err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	found, err := s.engine.List(stream.Context(), filter)
+	if err != nil {
+		return err
+	}
+	for len(found) > 0 {
+		n := min(listChunk, len(found))
+		response := &berthv1.ListResponse{Containers: make([]*berthv1.Container, n)}
+		for i := range n {
+			response.Containers[i] = &berthv1.Container{}
+			if err := wire.Encode(response.Containers[i], &found[i]); err != nil {
+				return fmt.Errorf("container %q: %w", found[i].ID, err)
+			}
+		}
+		if err := stream.Send(response); err != nil {
+			return err
+		}
+		found = found[n:]
+	}
+	return nil
+}
+
+func (s *containers) Get(ctx context.Context, r *berthv1.GetRequest) (*berthv1.GetResponse, error) {
+	response := &berthv1.GetResponse{Container: &berthv1.Container{}}
+	return response, on(r, func(id containerizer.ContainerID) error {
+		status, err := s.engine.Status(ctx, id)
+		if err != nil {
+			return err
+		}
+		return wire.Encode(response.GetContainer(), status)
+	})
+}
+
+func (s *containers) Resolve(ctx context.Context, r *berthv1.ResolveRequest) (*berthv1.ResolveResponse, error) {
+	id, err := s.engine.ResolveID(ctx, r.GetNameOrId())
+	return &berthv1.ResolveResponse{Id: id.String()}, err
+}
+
+func (s *containers) Usage(ctx context.Context, r *berthv1.UsageRequest) (*berthv1.UsageResponse, error) {
+	response := &berthv1.UsageResponse{Usage: &berthv1.Usage{}}
+	return response, on(r, func(id containerizer.ContainerID) error {
+		usage, err := s.engine.Usage(ctx, id)
+		if err != nil {
+			return err
+		}
+		return wire.Encode(response.GetUsage(), usage)
+	})
+}
+
+func (s *containers) Processes(ctx context.Context, r *berthv1.ProcessesRequest) (*berthv1.ProcessesResponse, error) {
+	response := &berthv1.ProcessesResponse{}
+	return response, on(r, func(id containerizer.ContainerID) error {
+		pids, err := s.engine.Processes(ctx, id)
+		for _, pid := range pids {
+			response.Pids = append(response.Pids, int64(pid))
+		}
+		return err
+	})
+}
+
+func (s *containers) Events(r *berthv1.EventsRequest, stream grpc.ServerStreamingServer[berthv1.EventsResponse]) error {
+	events, err := s.engine.Events(stream.Context(), r.GetAfter())
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&berthv1.EventsResponse{}); err != nil {
+		return err
+	}
+	for event := range events {
+		response := &berthv1.EventsResponse{Event: &berthv1.Event{}}
+		if err := wire.Encode(response.GetEvent(), &event); err != nil {
+			return err
+		}
+		if err := stream.Send(response); err != nil {
+			return err
+		}
+	}
+	if err := context.Cause(stream.Context()); err != nil {
+		return err
+	}
+	return fmt.Errorf("the reader is slower than what is remembered, or the daemon ends; go on from the last sequence number: %w", containerizer.ErrUnavailable)
+}
