@@ -7,11 +7,13 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/cmd/internal/fetching"
+	"github.com/berth-dev/berth/cmd/internal/weburl"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 	"github.com/berth-dev/berth/provisioner/trust"
 	"github.com/berth-dev/berth/provisioner/unpack/apply"
@@ -28,13 +30,26 @@ func main() {
 		os.Exit(apply.ChildMain(os.Args[2:]))
 	}
 	app := &cli.App{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, OpenURL: fetching.OpenURL,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, OpenURL: weburl.Open, Elsewhere: elsewhere,
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 	}
 	os.Exit(app.Main(os.Args[1:]))
 }
 
+// elsewhere becomes another program of berth. It returns, with the code to exit with,
+// only when that fails.
+func elsewhere(program string) int {
+	_, _ = fmt.Fprintf(os.Stderr, "berth: %s\n", wiring.Become(program))
+	return cli.ExitError
+}
+
 func open(s cli.Settings) (cli.Node, error) {
+	switch socket, err := s.Daemon(); {
+	case err != nil:
+		return nil, err
+	case socket != "":
+		return nil, cli.ErrDaemon
+	}
 	log, err := wiring.Logger(s.LogLevel)
 	if err != nil {
 		return nil, err

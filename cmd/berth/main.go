@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"syscall"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
@@ -27,7 +26,7 @@ var (
 func main() {
 	runtime.GOMAXPROCS(1) // it mostly waits; each further one has a heap cache and threads to begin with
 	if !cli.Quick(os.Args[1:]) {
-		os.Exit(elsewhere())
+		os.Exit(elsewhere(cli.ProgramImages))
 	}
 	app := &cli.App{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, Elsewhere: elsewhere,
@@ -37,6 +36,12 @@ func main() {
 }
 
 func open(s cli.Settings) (cli.Node, error) {
+	switch socket, err := s.Daemon(); {
+	case err != nil:
+		return nil, err
+	case socket != "":
+		return nil, cli.ErrDaemon
+	}
 	log, err := wiring.Logger(s.LogLevel)
 	if err != nil {
 		return nil, err
@@ -46,15 +51,9 @@ func open(s cli.Settings) (cli.Node, error) {
 	}), nil
 }
 
-// elsewhere becomes berth-images. It returns, with the code to exit with, only when
-// that fails.
-func elsewhere() int {
-	path, err := wiring.Program("berth-images")
-	if err == nil {
-		if err = syscall.Exec(path, os.Args, os.Environ()); err != nil {
-			err = fmt.Errorf("execute %q: %w", path, err)
-		}
-	}
-	_, _ = fmt.Fprintf(os.Stderr, "berth: %s\n", err)
+// elsewhere becomes another program of berth. It returns, with the code to exit with,
+// only when that fails.
+func elsewhere(program string) int {
+	_, _ = fmt.Fprintf(os.Stderr, "berth: %s\n", wiring.Become(program))
 	return cli.ExitError
 }

@@ -36,6 +36,11 @@ type Settings struct {
 	ConfigPath string
 	// LogLevel is "error", "warn", "info" or "debug".
 	LogLevel string
+	// Host is the daemon to use: "unix:///PATH", "none", or "" for the one that listens at
+	// the configured place, if it does.
+	Host string
+	// Here is for commands that no daemon can do, whatever Host says.
+	Here bool
 }
 
 // App is what commands run with.
@@ -46,8 +51,8 @@ type App struct {
 	// Open makes the node. It is called at most once.
 	Open func(Settings) (Node, error)
 	// Elsewhere does the whole command in another program, where this one misses
-	// something (ErrElsewhere), and returns the code to exit with. It may be nil.
-	Elsewhere func() int
+	// something (ErrElsewhere, ErrDaemon), and returns the code to exit with. It may be nil.
+	Elsewhere func(program string) int
 	// OpenURL reads what is at an http or https URL; nil is for a program that cannot.
 	OpenURL func(ctx context.Context, url string) (io.ReadCloser, error)
 	// Version is shown by `berth version`.
@@ -55,6 +60,7 @@ type App struct {
 
 	settings *Settings
 	globals  globals
+	here     bool // the command is none for a daemon
 	node     Node
 }
 
@@ -85,6 +91,7 @@ func (a *App) openNode() (Node, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.Here = s.Here || a.here
 		if a.node, err = a.Open(*s); err != nil {
 			return nil, err
 		}

@@ -86,20 +86,19 @@ func (a *App) newContainer(ctx context.Context, f *createFlags, image string, co
 	if err := f.registry.apply(settings); err != nil {
 		return nil, err
 	}
+	if m.engine, err = a.engine(ctx); err != nil { // first: another program may have to do it
+		return nil, err
+	}
 	h := host{ctx: ctx, app: a, pull: func(source containerizer.ImageSource) (*containerizer.Image, error) {
 		return m.pull(ctx, source)
 	}}
 	if m.spec, err = f.Spec(h, image, command); err != nil {
 		return nil, err
 	}
-	if len(m.spec.Artifacts) > 0 && a.Elsewhere != nil {
+	if len(m.spec.Artifacts) > 0 && a.OpenURL == nil {
 		return nil, ErrElsewhere // sooner than the engine finds out
 	}
-	if err := applyDefaults(m.spec, settings); err != nil {
-		return nil, err
-	}
-	m.engine, err = a.engine(ctx)
-	return m, err
+	return m, applyDefaults(m.spec, settings)
 }
 
 // claimID writes the id file.

@@ -1,9 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/pflag"
 
@@ -13,38 +13,27 @@ import (
 
 // globals are the flags that every command has.
 type globals struct {
-	root, state, config, logLevel string
-	debug                         bool
+	root, state, config, host, logLevel string
+	debug                               bool
 }
 
 func (g *globals) register(set *pflag.FlagSet) {
 	set.StringVar(&g.root, "root", "", "`directory` of images and containers (BERTH_ROOT, "+config.DefaultRoot+")")
 	set.StringVar(&g.state, "state", "", "`directory` of what does not outlive a reboot (BERTH_STATE, "+config.DefaultState+")")
 	set.StringVar(&g.config, "config", "", "configuration `file` (BERTH_CONFIG, "+config.DefaultPath+")")
+	set.StringVarP(&g.host, "host", "H", "", "berthd to use: unix:///`PATH`, or none to do without (BERTH_HOST, the one that listens in the state directory)")
 	set.StringVar(&g.logLevel, "log-level", "", "`level` of berth's own log: error, warn, info or debug (BERTH_LOG_LEVEL, warn)")
 	set.BoolVarP(&g.debug, "debug", "D", false, "the same as --log-level debug")
 }
 
 // settings puts flags before the environment before the file before defaults.
 func (g *globals) settings() (*Settings, error) {
-	s := &Settings{ConfigPath: first(g.config, os.Getenv("BERTH_CONFIG"))}
-	load := config.Load
-	if s.ConfigPath == "" {
-		s.ConfigPath, load = config.DefaultPath, config.LoadIfExists
-	}
-	c, err := load(s.ConfigPath)
+	c, path, err := config.Settings{Path: g.config, Root: g.root, State: g.state}.Load()
 	if err != nil {
 		return nil, err
 	}
-	s.Config = *c
-	s.Root = first(g.root, os.Getenv("BERTH_ROOT"), c.Root, config.DefaultRoot)
-	s.State = first(g.state, os.Getenv("BERTH_STATE"), c.State, config.DefaultState)
-	for _, p := range []*string{&s.Root, &s.State} {
-		if *p, err = filepath.Abs(*p); err != nil {
-			return nil, err
-		}
-	}
-	s.LogLevel = first(g.logLevel, os.Getenv("BERTH_LOG_LEVEL"), "warn")
+	s := &Settings{Config: *c, ConfigPath: path, Host: cmp.Or(g.host, os.Getenv("BERTH_HOST"))}
+	s.LogLevel = cmp.Or(g.logLevel, os.Getenv("BERTH_LOG_LEVEL"), "warn")
 	if g.debug {
 		s.LogLevel = "debug"
 	}
@@ -53,13 +42,4 @@ func (g *globals) settings() (*Settings, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("log level %q: error, warn, info and debug exist: %w", s.LogLevel, containerizer.ErrInvalid)
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

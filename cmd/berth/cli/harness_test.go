@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
-	"github.com/berth-dev/berth/cmd/internal/fetching"
+	"github.com/berth-dev/berth/cmd/internal/weburl"
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/enginetest"
@@ -177,7 +177,7 @@ func (n *node) runIn(in *os.File, args ...string) result {
 	n.t.Helper()
 	var out, errs bytes.Buffer
 	app := &cli.App{
-		In: in, Out: &out, Err: &errs, OpenURL: fetching.OpenURL,
+		In: in, Out: &out, Err: &errs, OpenURL: weburl.Open,
 		Open: func(s cli.Settings) (cli.Node, error) {
 			return &opened{node: n, settings: s}, nil
 		},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -72,7 +73,7 @@ func (a *App) info(ctx context.Context) (*nodeInfo, error) {
 	}
 	info := &nodeInfo{
 		ServerVersion: a.Version.Version, RootDir: s.Root, StateDir: s.State, ConfigFile: s.ConfigPath,
-		CgroupDriver: first(s.Cgroup.Driver, "cgroupfs"), OSType: "linux", NCPU: runtime.NumCPU(), Isolation: s.Isolation,
+		CgroupDriver: cmp.Or(s.Cgroup.Driver, "cgroupfs"), OSType: "linux", NCPU: runtime.NumCPU(), Isolation: s.Isolation,
 	}
 	engine, err := a.engine(ctx)
 	if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -141,7 +142,7 @@ func stateView(s *containerizer.Status) inspectState {
 func configView(s *containerizer.Status, spec *containerizer.Spec) inspectConfig {
 	p := &spec.Process
 	v := inspectConfig{
-		Hostname: first(spec.Network.Hostname, s.ID.Short()), Domainname: spec.Network.Domainname, User: p.User,
+		Hostname: cmp.Or(spec.Network.Hostname, s.ID.Short()), Domainname: spec.Network.Domainname, User: p.User,
 		AttachStdin: p.StdinOnce, AttachStdout: true, AttachStderr: true, Tty: p.Terminal, OpenStdin: p.Stdin, StdinOnce: p.StdinOnce,
 		Env: p.Env, Cmd: p.Args, Image: imageText(s), WorkingDir: p.WorkingDir, Entrypoint: p.Entrypoint,
 		Labels: spec.Labels, StopSignal: spec.StopSignal,
@@ -179,7 +180,7 @@ func networkView(s *containerizer.Status) inspectNetworks {
 	v := inspectNetworks{Ports: map[string][]inspectPort{}, Networks: map[string]inspectNetwork{}}
 	for _, p := range s.Ports {
 		key := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
-		v.Ports[key] = append(v.Ports[key], inspectPort{HostIp: first(p.HostIP, "0.0.0.0"), HostPort: strconv.Itoa(int(p.HostPort))})
+		v.Ports[key] = append(v.Ports[key], inspectPort{HostIp: cmp.Or(p.HostIP, "0.0.0.0"), HostPort: strconv.Itoa(int(p.HostPort))})
 	}
 	for i, n := range s.Networks {
 		network := inspectNetwork{MacAddress: n.MAC, Interface: n.Interface}
@@ -252,7 +253,7 @@ func hostConfigView(s *containerizer.Status, spec *containerizer.Spec) inspectHo
 		Dns: spec.Network.DNSServers, DnsSearch: spec.Network.DNSSearch, DnsOptions: spec.Network.DNSOptions,
 		ExtraHosts: spec.Network.ExtraHosts, GroupAdd: spec.Process.AdditionalGroups, Privileged: sec.Privileged,
 		ReadonlyRootfs: spec.ReadonlyRootfs, Sysctls: spec.Sysctls, Ulimits: spec.Process.Rlimits, Init: spec.Process.Init,
-		Runtime: first(spec.Runtime, "berth"),
+		Runtime: cmp.Or(spec.Runtime, "berth"),
 	}
 	if adj := spec.Process.OOMScoreAdj; adj != nil {
 		v.OomScoreAdj = *adj

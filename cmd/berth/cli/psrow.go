@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -41,7 +42,7 @@ func (f *psFlags) row(s *containerizer.Status) format.Row {
 	row := format.Row{
 		"Command": command, "CreatedAt": s.CreatedAt.Local().Format(dockerTime), "ID": id, "Image": image,
 		"Labels": labelsText(spec.Labels), "LocalVolumes": strconv.Itoa(local), "Mounts": strings.Join(mounts, ","),
-		"Names": first(spec.Name, s.ID.Short()), "Networks": strings.Join(networkNames(s), ","), "Pid": s.PID,
+		"Names": cmp.Or(spec.Name, s.ID.Short()), "Networks": strings.Join(networkNames(s), ","), "Pid": s.PID,
 		"Ports": portsText(s.Ports), "RunningFor": ago(s.CreatedAt), "Size": "", "State": string(s.State), "Status": statusText(s),
 	}
 	row.SetLabels(spec.Labels)

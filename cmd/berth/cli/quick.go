@@ -11,6 +11,27 @@ import (
 // in a program that has them. Whatever was made for it has to be undone before.
 var ErrElsewhere = errors.New("berth-images has to do this")
 
+// ErrDaemon is what Open answers where a daemon listens: the command begins anew in the
+// program that speaks to it.
+var ErrDaemon = errors.New("berth-client has to do this")
+
+// Programs that do what another one cannot.
+const (
+	ProgramImages = "berth-images"
+	ProgramClient = "berth-client"
+)
+
+// elsewhere is the program that has to do a command that ended with err; "" is none.
+func elsewhere(err error) string {
+	switch {
+	case errors.Is(err, ErrElsewhere):
+		return ProgramImages
+	case errors.Is(err, ErrDaemon):
+		return ProgramClient
+	}
+	return ""
+}
+
 // Quick says whether args name a command that needs no means to fetch images, or
 // only when an image is missing: the life of containers, and what monitors start.
 func Quick(args []string) bool {

@@ -34,12 +34,14 @@ func (a *App) nodeWith(f *registryFlags) (Node, error) {
 	return a.openNode()
 }
 
-// apply tells the settings, before a node is opened with them.
+// apply tells the settings, before a node is opened with them. No daemon has them.
 func (f *registryFlags) apply(s *Settings) (err error) {
 	if f.tls.given != nil {
+		s.Here = true
 		s.Registries.TLSVerify = f.tls.given
 	}
 	if f.authFile != "" {
+		s.Here = true
 		s.Registries.AuthFile, err = filepath.Abs(f.authFile)
 	}
 	return err

@@ -22,8 +22,8 @@ func (a *App) Main(args []string) int {
 	defer stop()
 	err := a.Run(ctx, args)
 	closeErr := a.close()
-	if a.Elsewhere != nil && errors.Is(err, ErrElsewhere) {
-		return a.Elsewhere()
+	if program := elsewhere(err); a.Elsewhere != nil && program != "" {
+		return a.Elsewhere(program)
 	}
 	var status exitStatus
 	switch {

@@ -62,6 +62,7 @@ func (a *App) run(ctx context.Context, f *runFlags, image string, command []stri
 	if err != nil {
 		return err
 	}
+	a.here = f.Passthrough() // no daemon gets our descriptors; it sees the container all the same
 	made, err := a.newContainer(ctx, &f.createFlags, image, command)
 	if err != nil {
 		return err
@@ -161,7 +162,7 @@ func (a *App) runForeground(ctx context.Context, m *newContainer, o streams) err
 	if err != nil {
 		return err
 	}
-	if m.spec.AutoRemove && len(anonymousVolumes(m.spec)) > 0 { // the rest goes by itself
+	if m.spec.AutoRemove && (len(anonymousVolumes(m.spec)) > 0 || a.remote()) { // the rest goes by itself
 		if err := a.destroy(context.WithoutCancel(ctx), m.engine, m.id, m.spec); err != nil {
 			_, _ = fmt.Fprintf(a.Err, "berth: remove the container: %s\n", message(err))
 		}

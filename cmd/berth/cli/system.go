@@ -83,6 +83,7 @@ func newSweep(a *App) *cobra.Command {
 		Hidden: true,
 		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.here = true
 			node, err := a.openNode()
 			if err != nil {
 				return err
@@ -102,6 +103,7 @@ func newReap(a *App) *cobra.Command {
 		Args:   needContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			a.here = true
 			engine, err := a.engine(ctx)
 			if err != nil {
 				return err

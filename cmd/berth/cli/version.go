@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"runtime/debug"
 
@@ -17,7 +18,7 @@ func newVersion(a *App) *cobra.Command {
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			v := a.Version
-			v.Commit = first(v.Commit, revision())
+			v.Commit = cmp.Or(v.Commit, revision())
 			switch text {
 			case "":
 				_, err := fmt.Fprintf(a.Out, "Version:    %s\nGit commit: %s\nGo version: %s\nOS/Arch:    %s/%s\n",

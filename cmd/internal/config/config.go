@@ -23,8 +23,9 @@ const (
 
 // Config is the content of the file. Zero values are berth's defaults.
 type Config struct {
-	// Path is the file that was read.
-	Path string `toml:"-"`
+	// Path is the file that was read, Files that and its drop-ins, in order.
+	Path  string   `toml:"-"`
+	Files []string `toml:"-"`
 	// Root holds images, writable layers and the records of containers; State what
 	// does not outlive a restart of the node.
 	Root  string `toml:"root"`
@@ -38,6 +39,7 @@ type Config struct {
 	Artifacts  Artifacts  `toml:"artifacts"`
 	Cgroup     Cgroup     `toml:"cgroup"`
 	Containers Containers `toml:"containers"`
+	Daemon     Daemon     `toml:"daemon"`
 	Images     Images     `toml:"images"`
 	Log        Log        `toml:"log"`
 	Network    Network    `toml:"network"`
@@ -203,34 +205,65 @@ func PolicyPaths() []string {
 
 // LoadIfExists is Load, but a file that does not exist is an empty one.
 func LoadIfExists(path string) (*Config, error) {
-	c, err := Load(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &Config{}, nil
-	}
-	return c, err
+	return load(path, true)
 }
 
-// Load reads the file at path.
+// Load reads the file at path, and then those of the folder config.d beside it whose
+// names end in ".toml", by name: what a later one sets replaces what an earlier one
+// did, lists as a whole.
 func Load(path string) (*Config, error) {
-	data, err := os.ReadFile(path)
+	return load(path, false)
+}
+
+func load(path string, mayLack bool) (*Config, error) {
+	more, err := dropIns(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, err
 	}
-	c, err := parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("configuration %q: %w: %w", path, err, containerizer.ErrInvalid)
+	c := &Config{}
+	for i, file := range append([]string{path}, more...) {
+		data, err := os.ReadFile(file)
+		if i == 0 && mayLack && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the configuration: %w", err)
+		}
+		if err := c.merge(data); err != nil {
+			return nil, fmt.Errorf("configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
+		}
+		c.Path = path
+		c.Files = append(c.Files, file)
 	}
-	c.Path = path
 	return c, nil
 }
 
-func parse(data []byte) (*Config, error) {
-	var c Config
-	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
-		return nil, explain(err)
+// dropIns are the files beside the one at path that add to it, by name.
+func dropIns(path string) ([]string, error) {
+	folder := filepath.Join(filepath.Dir(path), "config.d")
+	found, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return &c, c.check()
+	if err != nil {
+		return nil, fmt.Errorf("look for drop-ins of the configuration: %w", err)
+	}
+	var files []string
+	for _, f := range found {
+		if filepath.Ext(f.Name()) == ".toml" {
+			files = append(files, filepath.Join(folder, f.Name()))
+		}
+	}
+	return files, nil
+}
+
+// merge sets what data sets, and checks all.
+func (c *Config) merge(data []byte) error {
+	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	if err := d.Decode(c); err != nil {
+		return explain(err)
+	}
+	return c.check()
 }
 
 // explain puts the line into the message.
@@ -299,6 +332,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("pull.layers = %d: 0 to %d", c.Pull.Layers, maxPullLayers)
 	}
 	if _, _, _, err := c.Images.Pressure(); err != nil {
+		return err
+	}
+	if err := c.Daemon.check(); err != nil {
 		return err
 	}
 	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {

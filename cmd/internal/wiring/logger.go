@@ -15,9 +15,13 @@ func Logger(level string) (*log.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
+	return log.New(zapcore.NewCore(zapcore.NewConsoleEncoder(EncoderConfig()), zapcore.Lock(os.Stderr), l)), nil
+}
+
+// EncoderConfig is how entries look that people read.
+func EncoderConfig() zapcore.EncoderConfig {
+	return zapcore.EncoderConfig{
 		TimeKey: "T", LevelKey: "L", NameKey: "N", MessageKey: "M",
 		EncodeTime: zapcore.ISO8601TimeEncoder, EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.StringDurationEncoder,
-	})
-	return log.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), l)), nil
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/containerizer"
@@ -11,6 +12,16 @@ import (
 
 // ImageRoot is where the images are that cfg describes.
 func ImageRoot(cfg config.Config) string { return filepath.Join(cfg.Root, "images") }
+
+// Become executes another of the programs, with the same arguments. It returns only
+// when that fails.
+func Become(name string) error {
+	path, err := Program(name)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("execute %q: %w", path, syscall.Exec(path, os.Args, os.Environ()))
+}
 
 // Program finds one of the programs that berth consists of: beside the one that
 // runs, or where distributions put helper programs.

@@ -1,4 +1,5 @@
-package fetching
+// Package weburl reads what is at an address of the web.
+package weburl
 
 import (
 	"context"
@@ -9,9 +10,9 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// OpenURL reads what is at an http or https URL, such as the archive of an import.
+// Open reads what is at an http or https URL, such as the archive of an import.
 // The caller closes it. Errors: ErrInvalid, ErrUnavailable.
-func OpenURL(ctx context.Context, url string) (io.ReadCloser, error) {
+func Open(ctx context.Context, url string) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("%q is not a URL: %w: %w", url, err, containerizer.ErrInvalid)

@@ -1,0 +1,32 @@
+// Command berthd is the node service of berth: it serves the API of berth.v1 over the
+// containers and images that `berth` works on, and may die at any time.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/berth-dev/berth/cmd/internal/fetching"
+	"github.com/berth-dev/berth/provisioner/unpack/apply"
+)
+
+// version and commit are set by the linker (Makefile).
+var (
+	version = "dev"
+	commit  = "" //nolint:gochecknoglobals // it is the linker's; the check knows version only
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == fetching.UnpackChild {
+		os.Exit(apply.ChildMain(os.Args[2:]))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newRoot().ExecuteContext(ctx); err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "berthd: %s\n", err)
+		os.Exit(1) //nolint:gocritic // stop only restores signals
+	}
+}

@@ -1,0 +1,266 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/berth-dev/berth/cmd/internal/config"
+	"github.com/berth-dev/berth/cmd/internal/wiring"
+	"github.com/berth-dev/berth/containerizer"
+	grpcadapter "github.com/berth-dev/berth/containerizer/adapter/grpc"
+	"github.com/berth-dev/berth/containerizer/engine"
+	"github.com/berth-dev/berth/containerizer/keeper"
+	"github.com/berth-dev/berth/containerizer/log"
+)
+
+// Options say what to serve.
+type Options struct {
+	Config config.Config
+	// Reread reads the configuration again. Each of Hangups asks for it.
+	Reread  func() (*config.Config, error)
+	Hangups <-chan os.Signal
+	// Node is this machine, over Config.
+	Node *wiring.Node
+	Log  *log.Logger
+	// SetLevel changes what is logged.
+	SetLevel func(zapcore.Level)
+	// Version and Commit are what was built.
+	Version, Commit string
+}
+
+const (
+	// maxRequest bounds a message of a client. Archives and input come in parts.
+	maxRequest = 8 << 20
+	// maxStreams bounds the calls of one connection that are in progress.
+	maxStreams = 4096
+	// stopPatience is how long calls in progress may take when the daemon is to end.
+	stopPatience = 5 * time.Second
+	// sweepPause is how often what was put off is done when nothing else does it.
+	sweepPause = time.Minute
+)
+
+// Daemon serves one node.
+type Daemon struct {
+	o       Options
+	started time.Time
+	server  *grpc.Server
+	sockets []*socket
+	engine  *engine.Engine
+	store   grpcadapter.Store
+	health  *health.Server
+
+	mu  sync.Mutex // of reloading
+	cfg config.Config
+}
+
+// Run serves until ctx ends. Containers go on.
+func Run(ctx context.Context, o Options) error {
+	d := &Daemon{o: o, started: time.Now(), cfg: o.Config, health: health.NewServer()}
+	held, err := lock(o.Config.State)
+	if err != nil {
+		return err
+	}
+	defer held.Close() //nolint:errcheck // goes with the process
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	defer d.closeListeners()
+	if err := d.listen(ctx); err != nil {
+		return err
+	}
+	return d.serve(ctx)
+}
+
+// open makes the parts that are served.
+func (d *Daemon) open(ctx context.Context) error {
+	e, err := d.o.Node.Engine(ctx)
+	if err != nil {
+		return err
+	}
+	embedded, is := e.(*engine.Engine)
+	if !is {
+		return fmt.Errorf("the engine of the node is a %T, not an embedded one: %w", e, containerizer.ErrUnsupported)
+	}
+	d.engine = embedded
+	images, err := d.o.Node.Images(ctx)
+	if err != nil {
+		return err
+	}
+	if d.store, is = images.(grpcadapter.Store); !is {
+		return fmt.Errorf("the image store of the node is a %T, which lacks something: %w", images, containerizer.ErrUnsupported)
+	}
+	artifacts, err := d.o.Node.Artifacts(ctx)
+	if err != nil {
+		return err
+	}
+	c := &d.o.Config.Daemon
+	d.sockets = []*socket{{path: d.o.Config.Socket(d.o.Config.State), group: c.Group}}
+	if c.ReadOnlySocket != "" {
+		d.sockets = append(d.sockets, &socket{path: c.ReadOnlySocket, group: c.ReadOnlyGroup, readOnly: true})
+	}
+	g := guard{readOnlyMethods()}
+	d.server = grpc.NewServer(
+		grpc.Creds(peerCredentials{d.byPath()}),
+		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(g.unary, grpcadapter.UnaryErrors),
+		grpc.ChainStreamInterceptor(g.stream, grpcadapter.StreamErrors),
+	)
+	(&grpcadapter.Server{Engine: d.engine, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
+	healthv1.RegisterHealthServer(d.server, d.health)
+	reflection.Register(d.server)
+	return nil
+}
+
+func (d *Daemon) byPath() map[string]*socket {
+	m := map[string]*socket{}
+	for _, s := range d.sockets {
+		m[s.path] = s
+	}
+	return m
+}
+
+func (d *Daemon) listen(ctx context.Context) error {
+	given, err := inherited()
+	if err != nil {
+		return err
+	}
+	for _, s := range d.sockets {
+		if err := s.listen(ctx, given); err != nil {
+			return err
+		}
+		delete(given, s.path)
+	}
+	for path, l := range given {
+		d.o.Log.Warn("a socket of the service manager is not in the configuration", log.String("socket", path))
+		_ = l.Close() // unused
+	}
+	return nil
+}
+
+func (d *Daemon) closeListeners() {
+	for _, s := range d.sockets {
+		if s.listener != nil {
+			_ = s.listener.Close() // the server has closed it as a rule
+		}
+	}
+}
+
+// serve answers from the first moment on; readiness is told once what earlier daemons
+// left is put right.
+func (d *Daemon) serve(ctx context.Context) error {
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	failed := make(chan error, len(d.sockets)+1)
+	for _, s := range d.sockets {
+		wg.Go(func() {
+			d.o.Log.Info("serving", log.String("socket", s.path))
+			if err := d.server.Serve(s.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+				failed <- fmt.Errorf("serve %q: %w", s.path, err)
+			}
+		})
+	}
+	k := &keeper.Keeper{Engine: d.engine, Log: d.o.Log.Named("keeper")}
+	wg.Go(func() { _ = k.Run(background) }) // it ends without an error
+	wg.Go(func() {
+		if err := d.engine.Run(background); err != nil {
+			failed <- err
+		}
+	})
+	wg.Go(func() { d.sweep(background) })
+	wg.Go(func() { d.recover(background) })
+	wg.Go(func() { d.heedHangups(background) })
+	var err error
+	select {
+	case <-ctx.Done():
+		d.o.Log.Info("ending; containers go on")
+	case err = <-failed:
+	}
+	d.notify(daemon.SdNotifyStopping)
+	d.health.Shutdown()
+	d.stop()
+	end()
+	wg.Wait()
+	return errors.Join(err, d.o.Node.Close())
+}
+
+// stop lets calls in progress end, for a while. Operations go on until the node is
+// closed, and what is cut off then is finished by the next daemon.
+func (d *Daemon) stop() {
+	stopped := time.AfterFunc(stopPatience, d.server.Stop)
+	d.server.GracefulStop()
+	stopped.Stop()
+}
+
+// recover puts right what earlier daemons and commands left, and says that we are
+// ready.
+func (d *Daemon) recover(ctx context.Context) {
+	began := time.Now()
+	report, err := d.engine.Recover(ctx, true)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return
+	case err != nil:
+		d.o.Log.Error("recovery is incomplete", log.Error(err))
+	}
+	if report != nil {
+		for _, line := range report.Repaired {
+			d.o.Log.Info("repaired", log.String("what", line))
+		}
+		for _, line := range report.Owed {
+			d.o.Log.Warn("owed", log.String("what", line))
+		}
+	}
+	d.o.Log.Info("ready", log.Stringer("recovery", time.Since(began).Round(time.Millisecond)))
+	d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+	d.notify(daemon.SdNotifyReady)
+}
+
+// sweep does what was put off, such as deleting files and making images durable.
+func (d *Daemon) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepPause)
+	defer tick.Stop()
+	for {
+		if err := d.o.Node.Sweep(ctx); err != nil && ctx.Err() == nil {
+			d.o.Log.Warn("what was put off is not done", log.Error(err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// notify tells the service manager, if there is one (sd_notify(3)).
+func (d *Daemon) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		d.o.Log.Warn("the service manager does not hear us", log.Error(err))
+	}
+}
+
+// Info implements the adapter's contract.
+func (d *Daemon) Info(context.Context) grpcadapter.Info {
+	return grpcadapter.Info{
+		Version: d.o.Version, Commit: d.o.Commit, GoVersion: runtime.Version(), StartedAt: d.started, PID: os.Getpid(),
+		Root: d.o.Config.Root, State: d.o.Config.State, ConfigFiles: d.o.Config.Files,
+	}
+}
+
+// Program implements the adapter's contract.
+func (d *Daemon) Program(ctx context.Context, id containerizer.ContainerID, spec *containerizer.Spec) (string, error) {
+	return d.o.Node.Program(ctx, id, spec)
+}
