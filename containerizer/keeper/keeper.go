@@ -22,6 +22,8 @@ type Keeper struct {
 	Engine containerizer.Engine
 	// Log is told what cannot be waited for; nil is nowhere.
 	Log *log.Logger
+	// OnEvent, when set, hears of every event. It must return quickly.
+	OnEvent func(containerizer.Event)
 
 	mu   sync.Mutex
 	kept map[containerizer.ContainerID]bool // waited for now
@@ -64,6 +66,9 @@ func (k *Keeper) follow(ctx context.Context) error {
 		}
 	}
 	for ev := range events {
+		if k.OnEvent != nil {
+			k.OnEvent(ev)
+		}
 		switch ev.Type {
 		case containerizer.EventCreated, containerizer.EventStarted:
 			k.keep(ctx, ev.ID)

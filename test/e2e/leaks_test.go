@@ -121,6 +121,9 @@ func (n *node) processes() []int {
 		if _, err := fmt.Sscan(e.Name(), &pid); err != nil || pid == os.Getpid() {
 			continue
 		}
+		if d := n.daemon; d != nil && pid == d.cmd.Process.Pid {
+			continue // ends with the test
+		}
 		if n.owns(pid) {
 			found = append(found, pid)
 		}

@@ -83,7 +83,8 @@ type node struct {
 	path   string // of bin/berth
 	dir    string
 	image  string
-	parent string // of control groups, without a leading slash
+	parent string  // of control groups, without a leading slash
+	daemon *berthd // the last one that was started, if any
 	// What was there after the first container, and stays.
 	before     files
 	keptGroups []string
@@ -97,7 +98,10 @@ func newNode(t *testing.T) *node {
 	layout, err := busyboxLayout()
 	need(t, err == nil, "busybox image: %v", err)
 	n := bareNode(t, t.TempDir())
-	t.Cleanup(n.clear) // also when the next lines fail
+	t.Cleanup(n.clear)                       // also when the next lines fail
+	if os.Getenv("BERTH_E2E_DAEMON") != "" { // the same tests, over berthd
+		n.serve()
+	}
 	n.image = "oci:" + layout + ":busybox"
 	n.must("pull", "-q", n.image)
 	n.must(n.run([]string{"--rm", "-p", "80", "-v", "warm-up:/v"}, "true")...)

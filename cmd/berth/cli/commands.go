@@ -56,6 +56,7 @@ func commands() []command {
 		{[]string{"port"}, groupContainers, newPort},
 		{[]string{"stats"}, groupContainers, newStats},
 		{[]string{"top"}, groupContainers, newTop},
+		{[]string{"events"}, groupContainers, newEvents},
 		{[]string{"pull"}, groupImages, newPull},
 		{[]string{"push"}, groupImages, newPush},
 		{[]string{"copy"}, groupImages, newCopy},

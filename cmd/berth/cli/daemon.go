@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -46,7 +47,10 @@ func listens(path string) bool {
 }
 
 // Remote is implemented by nodes that are a daemon's.
-type Remote interface{ Remote() }
+type Remote interface {
+	// Daemon says which one, for people.
+	Daemon(ctx context.Context) (string, error)
+}
 
 func (a *App) remote() bool {
 	_, is := a.node.(Remote)

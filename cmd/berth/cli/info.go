@@ -19,6 +19,7 @@ import (
 // nodeInfo is what `berth info` shows, in Docker's words where Docker has it.
 type nodeInfo struct {
 	ServerVersion     string
+	Daemon            string `json:",omitempty"`
 	Name              string
 	Containers        int
 	ContainersRunning int
@@ -103,6 +104,11 @@ func (a *App) info(ctx context.Context) (*nodeInfo, error) {
 		return nil, err
 	}
 	info.Images = usage.Images
+	if r, is := a.node.(Remote); is {
+		if info.Daemon, err = r.Daemon(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return info, info.node()
 }
 
@@ -178,6 +184,9 @@ func (i *nodeInfo) text() string {
 	line(" Stopped", i.ContainersStopped)
 	line("Images", i.Images)
 	line("Version", i.ServerVersion)
+	if i.Daemon != "" {
+		line("Daemon", i.Daemon)
+	}
 	line("Root directory", i.RootDir)
 	line("State directory", i.StateDir)
 	line("Configuration", i.ConfigFile)

@@ -50,6 +50,7 @@ func newLogout(a *App) *cobra.Command {
 		Short: "Forget the credentials for a registry",
 		Args:  atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			a.here = true // credentials are the user's
 			n, err := a.nodeWith(f)
 			if err != nil {
 				return err
@@ -86,6 +87,7 @@ func registryOf(args []string) string {
 }
 
 func (a *App) login(ctx context.Context, registry string, f *loginFlags) error {
+	a.here = true // credentials are the user's
 	n, err := a.nodeWith(&f.registryFlags)
 	if err != nil {
 		return err

@@ -48,8 +48,6 @@ const (
 	maxStreams = 4096
 	// stopPatience is how long calls in progress may take when the daemon is to end.
 	stopPatience = 5 * time.Second
-	// sweepPause is how often what was put off is done when nothing else does it.
-	sweepPause = time.Minute
 )
 
 // Daemon serves one node.
@@ -61,6 +59,8 @@ type Daemon struct {
 	engine  *engine.Engine
 	store   grpcadapter.Store
 	health  *health.Server
+	// trash is told that something was put off.
+	trash chan struct{}
 
 	mu  sync.Mutex // of reloading
 	cfg config.Config
@@ -68,7 +68,7 @@ type Daemon struct {
 
 // Run serves until ctx ends. Containers go on.
 func Run(ctx context.Context, o Options) error {
-	d := &Daemon{o: o, started: time.Now(), cfg: o.Config, health: health.NewServer()}
+	d := &Daemon{o: o, started: time.Now(), cfg: o.Config, health: health.NewServer(), trash: make(chan struct{}, 1)}
 	held, err := lock(o.Config.State)
 	if err != nil {
 		return err
@@ -116,8 +116,8 @@ func (d *Daemon) open(ctx context.Context) error {
 		grpc.Creds(peerCredentials{d.byPath()}),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(g.unary, grpcadapter.UnaryErrors),
-		grpc.ChainStreamInterceptor(g.stream, grpcadapter.StreamErrors),
+		grpc.ChainUnaryInterceptor(g.unary, d.afterUnary, grpcadapter.UnaryErrors),
+		grpc.ChainStreamInterceptor(g.stream, d.afterStream, grpcadapter.StreamErrors),
 	)
 	(&grpcadapter.Server{Engine: d.engine, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
 	healthv1.RegisterHealthServer(d.server, d.health)
@@ -153,9 +153,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 
 func (d *Daemon) closeListeners() {
 	for _, s := range d.sockets {
-		if s.listener != nil {
-			_ = s.listener.Close() // the server has closed it as a rule
-		}
+		s.close()
 	}
 }
 
@@ -173,7 +171,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 			}
 		})
 	}
-	k := &keeper.Keeper{Engine: d.engine, Log: d.o.Log.Named("keeper")}
+	k := &keeper.Keeper{Engine: d.engine, Log: d.o.Log.Named("keeper"), OnEvent: d.onEvent}
 	wg.Go(func() { _ = k.Run(background) }) // it ends without an error
 	wg.Go(func() {
 		if err := d.engine.Run(background); err != nil {
@@ -227,22 +225,6 @@ func (d *Daemon) recover(ctx context.Context) {
 	d.o.Log.Info("ready", log.Stringer("recovery", time.Since(began).Round(time.Millisecond)))
 	d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	d.notify(daemon.SdNotifyReady)
-}
-
-// sweep does what was put off, such as deleting files and making images durable.
-func (d *Daemon) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepPause)
-	defer tick.Stop()
-	for {
-		if err := d.o.Node.Sweep(ctx); err != nil && ctx.Err() == nil {
-			d.o.Log.Warn("what was put off is not done", log.Error(err))
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // notify tells the service manager, if there is one (sd_notify(3)).

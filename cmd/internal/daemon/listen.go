@@ -22,6 +22,7 @@ type socket struct {
 	group    string // "" is nobody but root
 	readOnly bool
 	listener net.Listener
+	made     bool // by us
 }
 
 // inherited are the listeners that systemd opened for us (sd_listen_fds(3)), by path.
@@ -76,8 +77,19 @@ func (s *socket) listen(ctx context.Context, given map[string]net.Listener) (err
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen on %q: %w", s.path, err), l.Close())
 	}
-	s.listener = &unixListener{l, s.path}
+	s.listener, s.made = &unixListener{l, s.path}, true
 	return nil
+}
+
+// close ends listening. The lock is ours still, so that the file is, too.
+func (s *socket) close() {
+	if s.listener == nil {
+		return
+	}
+	_ = s.listener.Close() // the server has closed it as a rule
+	if s.made {
+		_ = os.Remove(s.path) // a dead socket does no harm
+	}
 }
 
 // access says who may connect: root, and the group if there is one.

@@ -4,6 +4,7 @@ package remote
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/containerizer"
@@ -27,14 +28,24 @@ func New(socket string) (*Node, error) {
 	return &Node{c}, nil
 }
 
-// Remote implements [cli.Remote].
-func (*Node) Remote() {}
+// Daemon implements [cli.Remote].
+func (n *Node) Daemon(ctx context.Context) (string, error) {
+	info, err := n.client.Info(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("berthd %s (process %d, since %s)", info.GetVersion(), info.GetPid(), info.GetStartedAt().AsTime().Format(time.RFC3339)), nil
+}
 
 // Engine returns the daemon's engine.
-func (n *Node) Engine(context.Context) (containerizer.Engine, error) { return n.client.Containers, nil }
+func (n *Node) Engine(context.Context) (containerizer.Engine, error) {
+	return engine{n.client.Containers}, nil
+}
 
 // Images returns the daemon's store.
-func (n *Node) Images(context.Context) (containerizer.Images, error) { return n.client.Images, nil }
+func (n *Node) Images(context.Context) (containerizer.Images, error) {
+	return images{n.client.Images}, nil
+}
 
 // Artifacts returns the daemon's fetcher.
 func (n *Node) Artifacts(context.Context) (containerizer.Artifacts, error) {
