@@ -81,7 +81,7 @@ func serve(ctx context.Context, f *flags) error {
 	}
 	node := wiring.New(*cfg, path, logger, wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		Verifier: trust.Verifier{}, Unpack: []string{self, fetching.UnpackChild}, Command: berth,
+		Resident: true, Verifier: trust.Verifier{}, Unpack: []string{self, fetching.UnpackChild}, Command: berth,
 	})
 	logger.Info("starting", log.String("version", version), log.String("go", runtime.Version()), log.Int("pid", os.Getpid()),
 		log.String("root", cfg.Root), log.String("state", cfg.State))

@@ -58,12 +58,17 @@ func (acquiring) Cleanup(_ context.Context, c *containerizer.Container) error {
 // /run is.
 func benchEngine(b *testing.B, l containerizer.Launcher) *engine.Engine {
 	b.Helper()
+	return benchEngineWith(b, engine.Options{Launcher: l})
+}
+
+func benchEngineWith(b *testing.B, o engine.Options) *engine.Engine {
+	b.Helper()
 	state, err := os.MkdirTemp("/dev/shm", "berth-bench-") //nolint:usetesting // in memory, which TempDir is not
 	if err != nil {
 		b.Skipf("no file system in memory: %v", err)
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(state) })
-	o := engine.Options{Root: b.TempDir(), State: state, Launcher: l, Log: log.Nop()}
+	o.Root, o.State, o.Log = b.TempDir(), state, log.Nop()
 	for i := range 15 {
 		o.Isolators = append(o.Isolators, acquiring(fmt.Sprintf("test/isolator%d", i)))
 	}
@@ -146,18 +151,28 @@ func BenchmarkExec(b *testing.B) {
 }
 
 // BenchmarkList lists a hundred running containers.
-func BenchmarkList(b *testing.B) {
-	e := benchEngine(b, running{})
+func BenchmarkList(b *testing.B) { benchList(b, 100, benchEngine(b, running{})) }
+
+// BenchmarkListResident lists five thousand of them from a snapshot.
+func BenchmarkListResident(b *testing.B) {
+	benchList(b, 5000, benchEngineWith(b, engine.Options{Launcher: running{}, Resident: true}))
+}
+
+func benchList(b *testing.B, n int, e *engine.Engine) {
+	b.Helper()
 	s := spec("exit 0")
 	s.AutoRemove = true
-	for i := range 100 {
+	for i := range n {
 		if _, err := e.Launch(b.Context(), containerizer.ContainerID(fmt.Sprintf("c%d", i)), s, containerizer.LaunchOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}
+	if _, err := e.List(b.Context(), containerizer.Filter{}); err != nil { // the first reads all
+		b.Fatal(err)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if all, err := e.List(b.Context(), containerizer.Filter{}); err != nil || len(all) != 100 {
+		if all, err := e.List(b.Context(), containerizer.Filter{}); err != nil || len(all) != n {
 			b.Fatal(len(all), err)
 		}
 	}

@@ -37,6 +37,8 @@ type Options struct {
 	// Log is where the engine tells what it does; nil is nowhere.
 	Log *log.Logger
 
+	// Resident engines answer List from a snapshot: for processes that live long.
+	Resident bool
 	// CleanupTimeout bounds each step of a teardown; what takes longer is owed. 0 is
 	// one minute.
 	CleanupTimeout time.Duration
@@ -69,6 +71,7 @@ type Engine struct {
 	journal  journal
 	requests memo[made]
 	statuses memo[status]
+	snapshot snapshot
 
 	mu     sync.Mutex
 	ops    map[containerizer.ContainerID]*operation // in progress, by container
@@ -138,6 +141,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		e.wg.Wait()
 		close(done)
 	}()
+	e.snapshot.close()
 	select {
 	case <-done:
 		return e.journal.close()

@@ -105,8 +105,17 @@ func spec(script string) *containerizer.Spec {
 	}
 }
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { conformance(t, newNode(t)) }
+
+// TestConformanceResident is the same for engines that list from a snapshot.
+func TestConformanceResident(t *testing.T) {
 	n := newNode(t)
+	n.opts.Resident = true
+	conformance(t, n)
+}
+
+func conformance(t *testing.T, n *node) {
+	t.Helper()
 	enginetest.Run(t, enginetest.Config{
 		New: func(t *testing.T) containerizer.Engine {
 			t.Helper()

@@ -24,6 +24,11 @@ func (e *Engine) List(ctx context.Context, f containerizer.Filter) ([]containeri
 		if _, err := containerizer.ParseContainerID(string(f.Root)); err != nil {
 			return nil, err
 		}
+	}
+	if e.opts.Resident {
+		return e.listKnown(f)
+	}
+	if f.Root != "" {
 		if _, err := os.Stat(e.dir(f.Root)); err != nil {
 			return nil, nil //nolint:nilerr // no such tree
 		}
@@ -48,6 +53,24 @@ func (e *Engine) List(ctx context.Context, f containerizer.Filter) ([]containeri
 	slices.SortStableFunc(all, func(a, b containerizer.Status) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(string(a.ID), string(b.ID)))
 	})
+	return all, nil
+}
+
+// listKnown is List from the snapshot.
+func (e *Engine) listKnown(f containerizer.Filter) ([]containerizer.Status, error) {
+	known, err := e.snapshot.list(e)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]containerizer.Status, 0, len(known))
+	for _, s := range known {
+		if f.Root != "" && s.ID != f.Root && !s.ID.HasAncestor(f.Root) {
+			continue
+		}
+		if matches(f, s) {
+			all = append(all, *s)
+		}
+	}
 	return all, nil
 }
 

@@ -77,6 +77,15 @@ func (n *node) serve() *berthd {
 	return d
 }
 
+// restart makes the daemon, if there is one, see another configuration.
+func (n *node) restart() {
+	n.t.Helper()
+	if n.daemon != nil {
+		n.daemon.end(syscall.SIGTERM)
+		n.serve()
+	}
+}
+
 // end sends sig and waits.
 func (d *berthd) end(sig syscall.Signal) {
 	d.killed = d.killed || sig == syscall.SIGKILL
@@ -186,7 +195,7 @@ func TestDaemonSockets(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	reading := filepath.Join(n.dir, "read.sock")
-	n.configure(fmt.Sprintf("[daemon]\nread_only_socket = %q\n", reading))
+	n.dropIn(fmt.Sprintf("[daemon]\nread_only_socket = %q\n", reading))
 	d := n.serve()
 	for _, path := range []string{reading, filepath.Join(n.dir, "state", "berth.sock")} {
 		st, err := os.Lstat(path)
@@ -223,8 +232,8 @@ func TestDaemonSockets(t *testing.T) {
 	n.must("ps")
 }
 
-// configure adds to the configuration, by a drop-in.
-func (n *node) configure(text string) {
+// dropIn adds to the configuration, by a drop-in.
+func (n *node) dropIn(text string) {
 	n.t.Helper()
 	folder := filepath.Join(n.dir, "config.d")
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -248,7 +257,7 @@ func TestDaemonConfiguration(t *testing.T) {
 	if out, err := check("check"); err != nil || !strings.Contains(out, "good") {
 		t.Errorf("config check: %v, %s", err, out)
 	}
-	n.configure("[daemon]\nlog_level = \"debug\"\n[pull]\nlayers = 3\n")
+	n.dropIn("[daemon]\nlog_level = \"debug\"\n[pull]\nlayers = 3\n")
 	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +270,7 @@ func TestDaemonConfiguration(t *testing.T) {
 	if out, err := check("dump"); err != nil || !strings.Contains(out, "layers = 3") {
 		t.Errorf("config dump: %v, %s", err, out)
 	}
-	n.configure("\n[pull]\nlairs = 3\n")
+	n.dropIn("\n[pull]\nlairs = 3\n")
 	if out, err := check("check"); err == nil || !strings.Contains(out, `test.toml": line 3: no key "pull.lairs"`) {
 		t.Errorf("config check of an unknown key: %v, %s", err, out)
 	}

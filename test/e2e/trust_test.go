@@ -118,6 +118,7 @@ func (n *node) configure(lines string) {
 	if cerr := f.Close(); err != nil || cerr != nil {
 		n.t.Fatal(err, cerr)
 	}
+	n.restart()
 }
 
 // trusts makes the node use a policy of its own, and returns what writes it: for

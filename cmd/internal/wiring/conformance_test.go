@@ -55,14 +55,18 @@ func reap(args []string) error {
 // TestConformance runs the suite of engines over everything that berth is made
 // of: monitor, launcher, isolators and the kernel.
 func TestConformance(t *testing.T) {
-	runSuite(t, func(_ *testing.T, n *wiring.Node, e containerizer.Engine) containerizer.Engine { return e })
+	runSuite(t, parts(), func(_ *testing.T, _ *wiring.Node, e containerizer.Engine) containerizer.Engine { return e })
 }
 
 // TestConformanceOverGRPC runs it over a client of a server of the same.
-func TestConformanceOverGRPC(t *testing.T) { runSuite(t, overGRPC) }
+func TestConformanceOverGRPC(t *testing.T) {
+	p := parts()
+	p.Resident = true
+	runSuite(t, p, overGRPC)
+}
 
 // runSuite runs the suite over engines of a node, as view sees them.
-func runSuite(t *testing.T, view func(*testing.T, *wiring.Node, containerizer.Engine) containerizer.Engine) {
+func runSuite(t *testing.T, parts wiring.Parts, view func(*testing.T, *wiring.Node, containerizer.Engine) containerizer.Engine) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("containers need root")
@@ -82,7 +86,7 @@ func runSuite(t *testing.T, view func(*testing.T, *wiring.Node, containerizer.En
 	enginetest.Run(t, enginetest.Config{
 		New: func(t *testing.T) containerizer.Engine {
 			t.Helper()
-			n := wiring.New(cfg, "/nonexistent", log.Nop(), parts())
+			n := wiring.New(cfg, "/nonexistent", log.Nop(), parts)
 			e, err := n.Engine(t.Context())
 			if err != nil {
 				t.Fatal(err)

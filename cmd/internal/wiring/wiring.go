@@ -46,6 +46,8 @@ type Parts struct {
 	// Unpack is the command that unpacks a layer; none in a program that fetches
 	// nothing.
 	Unpack []string
+	// Resident is for a program that lives long, and is asked often.
+	Resident bool
 	// Command is the path of the berth that does what goes on in the background; ""
 	// is this program.
 	Command string
@@ -87,7 +89,7 @@ func (n *Node) Engine(ctx context.Context) (containerizer.Engine, error) {
 	}
 	n.engine, err = engine.New(engine.Options{
 		Root: n.cfg.Root, State: n.cfg.State, Launcher: l, Provisioner: images, Artifacts: artifacts, Isolators: isolators,
-		Log: n.logger("engine"),
+		Resident: n.parts.Resident, Log: n.logger("engine"),
 	})
 	return n.engine, err
 }

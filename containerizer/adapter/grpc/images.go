@@ -1,6 +1,7 @@
 package grpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,7 +115,11 @@ func (s *images) RemoveImage(ctx context.Context, r *berthv1.RemoveImageRequest)
 }
 
 func (s *images) Load(stream grpc.ClientStreamingServer[berthv1.LoadRequest, berthv1.LoadResponse]) error {
-	archive := &pieces{next: func() ([]byte, error) {
+	first, err := stream.Recv()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	archive := &pieces{name: first.GetName(), rest: first.GetData(), next: func() ([]byte, error) {
 		m, err := stream.Recv()
 		return m.GetData(), err
 	}}
@@ -131,9 +136,13 @@ func (s *images) Load(stream grpc.ClientStreamingServer[berthv1.LoadRequest, ber
 
 // pieces reads an archive that comes in messages.
 type pieces struct {
+	name string
 	next func() ([]byte, error)
 	rest []byte
 }
+
+// Name is what errors call it.
+func (p *pieces) Name() string { return cmp.Or(p.name, "archive") }
 
 func (p *pieces) Read(b []byte) (int, error) {
 	for len(p.rest) == 0 {
@@ -187,7 +196,7 @@ func (s *images) Import(stream grpc.ClientStreamingServer[berthv1.ImportRequest,
 		return err
 	}
 	o := first.GetOptions()
-	archive := &pieces{rest: first.GetData(), next: func() ([]byte, error) {
+	archive := &pieces{name: first.GetName(), rest: first.GetData(), next: func() ([]byte, error) {
 		m, err := stream.Recv()
 		return m.GetData(), err
 	}}

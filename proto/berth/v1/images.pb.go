@@ -922,8 +922,10 @@ func (x *PruneReport) GetReclaimedBytes() int64 {
 
 // LoadRequest is a piece of an archive.
 type LoadRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// What errors call the archive, such as its path; in the first message.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -963,6 +965,13 @@ func (x *LoadRequest) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *LoadRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // LoadResponse are the images that it had.
@@ -1341,9 +1350,11 @@ func (x *CopyResponse) GetDigest() string {
 
 // ImportRequest is what the archive becomes (in the first message), or a piece of it.
 type ImportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Options       *ImportOptions         `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
-	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Options *ImportOptions         `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
+	Data    []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// What errors call the archive, such as its path; in the first message.
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1390,6 +1401,13 @@ func (x *ImportRequest) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *ImportRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // ImportOptions say what an imported root filesystem becomes.
@@ -2022,9 +2040,10 @@ const file_berth_v1_images_proto_rawDesc = "" +
 	"\vPruneReport\x12\x16\n" +
 	"\x06images\x18\x01 \x03(\tR\x06images\x12\x16\n" +
 	"\x06layers\x18\x02 \x01(\x03R\x06layers\x12'\n" +
-	"\x0freclaimed_bytes\x18\x03 \x01(\x03R\x0ereclaimedBytes\"!\n" +
+	"\x0freclaimed_bytes\x18\x03 \x01(\x03R\x0ereclaimedBytes\"5\n" +
 	"\vLoadRequest\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"7\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"7\n" +
 	"\fLoadResponse\x12'\n" +
 	"\x06images\x18\x01 \x03(\v2\x0f.berth.v1.ImageR\x06images\"E\n" +
 	"\vSaveRequest\x12\x16\n" +
@@ -2047,10 +2066,11 @@ const file_berth_v1_images_proto_rawDesc = "" +
 	"\bplatform\x18\x03 \x01(\tR\bplatform\"V\n" +
 	"\fCopyResponse\x12.\n" +
 	"\bprogress\x18\x01 \x01(\v2\x12.berth.v1.ProgressR\bprogress\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\tR\x06digest\"V\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\"j\n" +
 	"\rImportRequest\x121\n" +
 	"\aoptions\x18\x01 \x01(\v2\x17.berth.v1.ImportOptionsR\aoptions\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"}\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"}\n" +
 	"\rImportOptions\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x18\n" +
 	"\achanges\x18\x02 \x03(\tR\achanges\x12\x18\n" +

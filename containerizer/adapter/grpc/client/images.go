@@ -159,7 +159,11 @@ func (c *Images) Load(ctx context.Context, r io.Reader, _ containerizer.PullOpti
 	if err != nil {
 		return nil, wire.Error(err)
 	}
-	if err := send(r, func(p []byte) error { return stream.Send(&berthv1.LoadRequest{Data: p}) }); err != nil {
+	err = stream.Send(&berthv1.LoadRequest{Name: nameOf(r)})
+	if err == nil {
+		err = send(r, func(p []byte) error { return stream.Send(&berthv1.LoadRequest{Data: p}) })
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	m, err := call(stream.CloseAndRecv())
@@ -167,6 +171,14 @@ func (c *Images) Load(ctx context.Context, r io.Reader, _ containerizer.PullOpti
 		return nil, err
 	}
 	return decodeImages(m.GetImages())
+}
+
+// nameOf is what errors call the archive that r reads.
+func nameOf(r io.Reader) string {
+	if f, ok := r.(interface{ Name() string }); ok {
+		return f.Name()
+	}
+	return ""
 }
 
 // send sends what r has. That the other side does not listen any more is no error
@@ -282,7 +294,7 @@ func (c *Images) Import(ctx context.Context, r io.Reader, o containerizer.Import
 		return nil, wire.Error(err)
 	}
 	options := &berthv1.ImportOptions{Reference: o.Reference, Changes: o.Changes, Message: o.Message, Platform: o.Platform}
-	err = stream.Send(&berthv1.ImportRequest{Options: options})
+	err = stream.Send(&berthv1.ImportRequest{Options: options, Name: nameOf(r)})
 	if err == nil {
 		err = send(r, func(p []byte) error { return stream.Send(&berthv1.ImportRequest{Data: p}) })
 	}
