@@ -41,9 +41,11 @@ build: ## static binaries in bin/, CNI plugins in bin/cni/ (GOARCH=arm64: in bin
 	$(GOBUILD) -o $(BIN)/cni/ $(CNIPLUGINS)
 
 .PHONY: install
-install: build ## install binaries, plugins and man pages below DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/berth/cni $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(BIN)/berth $(BIN)/berth-images $(BIN)/berth-monitor $(DESTDIR)$(PREFIX)/bin/
+install: build ## install binaries, plugins, man pages and systemd units below DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/berth/cni $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(BIN)/berth $(BIN)/berth-client $(BIN)/berth-images $(BIN)/berth-monitor $(BIN)/berthd $(DESTDIR)$(PREFIX)/bin/
+	sed 's#@BINDIR@#$(PREFIX)/bin#' cmd/berthd/systemd/berthd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/berthd.service
+	install -m 644 cmd/berthd/systemd/berthd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	install -m 755 $(BIN)/cni/* $(DESTDIR)$(PREFIX)/lib/berth/cni/
 	GOARCH=$(HOSTARCH) $(GO) run ./cmd/berth-docs man $(DESTDIR)$(PREFIX)/share/man/man1
 
@@ -88,8 +90,9 @@ test-root: ## unit tests as shipped (no cgo, no race detector), as root
 	CGO_ENABLED=0 $(GO) test -count 1 -timeout 15m $(UNIT)
 
 .PHONY: test-e2e
-test-e2e: build ## end-to-end tests and attacks with the binaries in bin/ (root)
+test-e2e: build ## end-to-end tests and attacks with the binaries in bin/, then the scenarios over berthd (root)
 	BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -timeout 20m ./test/e2e/... ./test/security/...
+	BERTH_E2E_DAEMON=1 BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -timeout 20m -skip '^(TestDaemon|TestDebian)' ./test/e2e/...
 
 .PHONY: test-vm
 test-vm: build ## the root tests in a virtual machine with cgroup v2 (installs qemu)

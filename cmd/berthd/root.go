@@ -79,14 +79,15 @@ func serve(ctx context.Context, f *flags) error {
 	if err != nil {
 		return err
 	}
+	metrics := daemon.NewMetrics()
 	node := wiring.New(*cfg, path, logger, wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		Resident: true, Verifier: trust.Verifier{}, Unpack: []string{self, fetching.UnpackChild}, Command: berth,
+		Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, Verifier: trust.Verifier{}, Unpack: []string{self, fetching.UnpackChild}, Command: berth,
 	})
 	logger.Info("starting", log.String("version", version), log.String("go", runtime.Version()), log.Int("pid", os.Getpid()),
 		log.String("root", cfg.Root), log.String("state", cfg.State))
 	d := &daemon.Options{
-		Config: *cfg, Node: node, Log: logger.Named("daemon"), SetLevel: level.SetLevel, Version: version, Commit: commit,
+		Config: *cfg, Node: node, Log: logger.Named("daemon"), SetLevel: level.SetLevel, Metrics: metrics, Version: version, Commit: commit,
 		Reread: func() (*config.Config, error) {
 			c, _, err := f.load()
 			return c, err

@@ -49,6 +49,8 @@ type Options struct {
 	// the operation's goroutine. It serves tracing, and tests that cut an operation
 	// off at every step.
 	OnStep func(id containerizer.ContainerID, step string)
+	// OnOperation, when set, is called when an operation has ended, likewise.
+	OnOperation func(id containerizer.ContainerID, kind string, took time.Duration, err error)
 }
 
 // Engine is the embedded engine. It is safe for concurrent use, and so are

@@ -122,6 +122,9 @@ func (e *Engine) begin(ctx context.Context, id containerizer.ContainerID, kind o
 	e.wg.Go(func() {
 		defer cancel(nil)
 		op.err = f(opCtx, op)
+		if e.opts.OnOperation != nil {
+			e.opts.OnOperation(id, string(kind), time.Since(op.began), op.err)
+		}
 		e.mu.Lock()
 		delete(e.ops, id)
 		close(op.done)

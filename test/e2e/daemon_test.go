@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -195,9 +197,10 @@ func TestDaemonSockets(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	reading := filepath.Join(n.dir, "read.sock")
-	n.dropIn(fmt.Sprintf("[daemon]\nread_only_socket = %q\n", reading))
+	debug := filepath.Join(n.dir, "debug.sock")
+	n.dropIn(fmt.Sprintf("[daemon]\nread_only_socket = %q\ndebug_socket = %q\n", reading, debug))
 	d := n.serve()
-	for _, path := range []string{reading, filepath.Join(n.dir, "state", "berth.sock")} {
+	for _, path := range []string{reading, debug, filepath.Join(n.dir, "state", "berth.sock")} {
 		st, err := os.Lstat(path)
 		if err != nil || st.Mode() != os.ModeSocket|0o600 {
 			t.Errorf("%s: %v, %v, want a socket for its owner", path, st, err)
@@ -219,6 +222,19 @@ func TestDaemonSockets(t *testing.T) {
 	if r := n.berth("--host", "tcp://x", "ps"); r.code == 0 || !strings.Contains(r.stderr, "neither unix") {
 		t.Errorf("ps by an odd host: code %d, %q", r.code, r.stderr)
 	}
+	metrics := httpGet(t, debug, "/metrics")
+	for _, want := range []string{
+		`berth_containers{state="running"} 1`, `berth_operation_seconds_count{operation="launch",outcome="ok"} 1`,
+		`berth_step_seconds_count{step="launch.isolator"}`, `berth_events_total{type="started"} 1`,
+		`berth_rpc_seconds_count{code="PermissionDenied",method="/berth.v1.ContainersService/Destroy"} 1`, "go_goroutines",
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("no %s in the metrics:\n%s", want, metrics)
+		}
+	}
+	if got := httpGet(t, debug, "/debug/pprof/goroutine?debug=1"); !strings.Contains(got, "goroutine profile") {
+		t.Errorf("profile: %.200s", got)
+	}
 	other := exec.CommandContext(t.Context(), d.cmd.Path, d.cmd.Args[1:]...)
 	if out, err := other.CombinedOutput(); err == nil || !strings.Contains(string(out), "another berthd serves") {
 		t.Errorf("a second daemon: %v, %s", err, out)
@@ -230,6 +246,28 @@ func TestDaemonSockets(t *testing.T) {
 	_, _ = c.Write([]byte(strings.Repeat("nonsense\n", 1000)))
 	_ = c.Close()
 	n.must("ps")
+}
+
+// httpGet reads from HTTP on a socket.
+func httpGet(t *testing.T, socket, path string) string {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://berth"+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // only read
+	b, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // dropIn adds to the configuration, by a drop-in.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,8 @@ type Options struct {
 	Log  *log.Logger
 	// SetLevel changes what is logged.
 	SetLevel func(zapcore.Level)
+	// Metrics are those that the node's engine tells of its steps.
+	Metrics *Metrics
 	// Version and Commit are what was built.
 	Version, Commit string
 }
@@ -56,6 +59,7 @@ type Daemon struct {
 	started time.Time
 	server  *grpc.Server
 	sockets []*socket
+	debug   *socket // nil is none
 	engine  *engine.Engine
 	store   grpcadapter.Store
 	health  *health.Server
@@ -69,7 +73,7 @@ type Daemon struct {
 // Run serves until ctx ends. Containers go on.
 func Run(ctx context.Context, o Options) error {
 	d := &Daemon{o: o, started: time.Now(), cfg: o.Config, health: health.NewServer(), trash: make(chan struct{}, 1)}
-	held, err := lock(o.Config.State)
+	held, err := lock(ctx, o.Config.State)
 	if err != nil {
 		return err
 	}
@@ -111,13 +115,17 @@ func (d *Daemon) open(ctx context.Context) error {
 	if c.ReadOnlySocket != "" {
 		d.sockets = append(d.sockets, &socket{path: c.ReadOnlySocket, group: c.ReadOnlyGroup, readOnly: true})
 	}
+	if c.DebugSocket != "" {
+		d.debug = &socket{path: c.DebugSocket}
+	}
+	d.o.Metrics.registry.MustRegister(newContainers(d.engine, d.o.Log))
 	g := guard{readOnlyMethods()}
 	d.server = grpc.NewServer(
 		grpc.Creds(peerCredentials{d.byPath()}),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(g.unary, d.afterUnary, grpcadapter.UnaryErrors),
-		grpc.ChainStreamInterceptor(g.stream, d.afterStream, grpcadapter.StreamErrors),
+		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, g.unary, d.afterUnary, grpcadapter.UnaryErrors),
+		grpc.ChainStreamInterceptor(d.o.Metrics.stream, g.stream, d.afterStream, grpcadapter.StreamErrors),
 	)
 	(&grpcadapter.Server{Engine: d.engine, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
 	healthv1.RegisterHealthServer(d.server, d.health)
@@ -138,7 +146,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range d.sockets {
+	for _, s := range d.all() {
 		if err := s.listen(ctx, given); err != nil {
 			return err
 		}
@@ -151,8 +159,16 @@ func (d *Daemon) listen(ctx context.Context) error {
 	return nil
 }
 
+// all are the sockets, that for debugging included.
+func (d *Daemon) all() []*socket {
+	if d.debug == nil {
+		return d.sockets
+	}
+	return append(slices.Clone(d.sockets), d.debug)
+}
+
 func (d *Daemon) closeListeners() {
-	for _, s := range d.sockets {
+	for _, s := range d.all() {
 		s.close()
 	}
 }
@@ -162,7 +178,14 @@ func (d *Daemon) closeListeners() {
 func (d *Daemon) serve(ctx context.Context) error {
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	failed := make(chan error, len(d.sockets)+1)
+	failed := make(chan error, len(d.sockets)+2)
+	if d.debug != nil {
+		wg.Go(func() {
+			if err := d.serveDebug(background, d.debug); err != nil {
+				failed <- err
+			}
+		})
+	}
 	for _, s := range d.sockets {
 		wg.Go(func() {
 			d.o.Log.Info("serving", log.String("socket", s.path))

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
@@ -114,8 +115,15 @@ type unixListener struct {
 
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
+const (
+	// lockPatience is how long a daemon that was killed may hold its lock still: a
+	// child that it was about to start has it, until that executes its program.
+	lockPatience = 3 * time.Second
+	lockPoll     = 10 * time.Millisecond
+)
+
 // lock makes this the only daemon of a state folder. It goes with the process.
-func lock(state string) (*os.File, error) {
+func lock(ctx context.Context, state string) (*os.File, error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
@@ -123,8 +131,14 @@ func lock(state string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the state folder: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another berthd serves %q (%w): %w", state, err, containerizer.ErrFailedPrecondition), f.Close())
+	for end := time.Now().Add(lockPatience); ; {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) || ctx.Err() != nil {
+			return nil, errors.Join(fmt.Errorf("another berthd serves %q (%w): %w", state, err, containerizer.ErrFailedPrecondition), f.Close())
+		}
+		time.Sleep(lockPoll)
 	}
-	return f, nil
 }

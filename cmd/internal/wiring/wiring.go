@@ -46,6 +46,10 @@ type Parts struct {
 	// Unpack is the command that unpacks a layer; none in a program that fetches
 	// nothing.
 	Unpack []string
+	// OnStep hears of each step of an operation before it is done; nil is nobody.
+	OnStep func(id containerizer.ContainerID, step string)
+	// OnOperation hears of each that has ended.
+	OnOperation func(id containerizer.ContainerID, kind string, took time.Duration, err error)
 	// Resident is for a program that lives long, and is asked often.
 	Resident bool
 	// Command is the path of the berth that does what goes on in the background; ""
@@ -89,7 +93,7 @@ func (n *Node) Engine(ctx context.Context) (containerizer.Engine, error) {
 	}
 	n.engine, err = engine.New(engine.Options{
 		Root: n.cfg.Root, State: n.cfg.State, Launcher: l, Provisioner: images, Artifacts: artifacts, Isolators: isolators,
-		Resident: n.parts.Resident, Log: n.logger("engine"),
+		OnStep: n.parts.OnStep, OnOperation: n.parts.OnOperation, Resident: n.parts.Resident, Log: n.logger("engine"),
 	})
 	return n.engine, err
 }

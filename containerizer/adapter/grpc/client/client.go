@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/berth-dev/berth/containerizer/adapter/grpc/wire"
 	berthv1 "github.com/berth-dev/berth/proto/berth/v1"
@@ -70,4 +71,11 @@ func call[M any](m *M, err error) (*M, error) {
 		return nil, wire.Error(err)
 	}
 	return m, nil
+}
+
+// Ready says whether the daemon has put right what earlier ones left. Calls work
+// before as well.
+func (c *Client) Ready(ctx context.Context) (bool, error) {
+	r, err := call(healthv1.NewHealthClient(c.conn).Check(ctx, &healthv1.HealthCheckRequest{}))
+	return r.GetStatus() == healthv1.HealthCheckResponse_SERVING, err
 }
