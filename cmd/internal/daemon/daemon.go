@@ -202,7 +202,12 @@ func (d *Daemon) serve(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { d.sweep(background) })
-	wg.Go(func() { d.recover(background) })
+	wg.Go(func() {
+		if d.recover(background) {
+			d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+			d.notify(daemon.SdNotifyReady)
+		}
+	})
 	wg.Go(func() { d.heedHangups(background) })
 	var err error
 	select {
@@ -224,30 +229,6 @@ func (d *Daemon) stop() {
 	stopped := time.AfterFunc(stopPatience, d.server.Stop)
 	d.server.GracefulStop()
 	stopped.Stop()
-}
-
-// recover puts right what earlier daemons and commands left, and says that we are
-// ready.
-func (d *Daemon) recover(ctx context.Context) {
-	began := time.Now()
-	report, err := d.engine.Recover(ctx, true)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return
-	case err != nil:
-		d.o.Log.Error("recovery is incomplete", log.Error(err))
-	}
-	if report != nil {
-		for _, line := range report.Repaired {
-			d.o.Log.Info("repaired", log.String("what", line))
-		}
-		for _, line := range report.Owed {
-			d.o.Log.Warn("owed", log.String("what", line))
-		}
-	}
-	d.o.Log.Info("ready", log.Stringer("recovery", time.Since(began).Round(time.Millisecond)))
-	d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
-	d.notify(daemon.SdNotifyReady)
 }
 
 // notify tells the service manager, if there is one (sd_notify(3)).

@@ -19,7 +19,7 @@ const (
 )
 
 // sweep does what was put off, such as deleting files and making images durable, soon
-// after that happened.
+// after that happened, and now and then what killed commands left.
 func (d *Daemon) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepPause)
 	defer tick.Stop()
@@ -29,6 +29,9 @@ func (d *Daemon) sweep(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
+			if d.interrupted(ctx) {
+				d.recoverOnce(ctx)
+			}
 		case <-d.trash:
 			select {
 			case <-time.After(sweepDelay):
