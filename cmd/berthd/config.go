@@ -11,7 +11,7 @@ import (
 // defaults is a configuration with every key, each at what it is by default.
 //
 //go:embed default.toml
-var defaults string //nolint:gochecknoglobals // embedded
+var defaults string
 
 func newConfig(f *flags) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Show and check the configuration", Args: cobra.NoArgs}

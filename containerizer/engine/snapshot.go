@@ -196,19 +196,9 @@ func (s *snapshot) note(wd int32, mask uint32, name string) {
 func (s *snapshot) refresh(e *Engine, id containerizer.ContainerID, n *entry) {
 	dir := e.dir(id)
 	watched := s.watch(dir, folder{id: id})
-	if watched {
-		// Children come and go in a folder that is made with the first.
-		children := filepath.Join(dir, childrenFolder)
-		if s.watch(children, folder{id: id, children: true}) {
-			if ids, err := childIDs(filepath.Join(e.state, containersFolder), id); err == nil {
-				for _, child := range ids {
-					if s.entries[child] == nil {
-						s.mark(child)
-						s.refresh(e, child, s.entries[child])
-					}
-				}
-			}
-		}
+	// Children come and go in a folder that is made with the first.
+	if s.watch(filepath.Join(dir, childrenFolder), folder{id: id, children: true}) {
+		s.lookBelow(e, id)
 	}
 	status, err := e.status(id)
 	switch {
@@ -219,17 +209,36 @@ func (s *snapshot) refresh(e *Engine, id containerizer.ContainerID, n *entry) {
 	case err != nil:
 		status = damagedStatus(id, err)
 	}
-	if n.status == nil || !status.CreatedAt.Equal(n.status.CreatedAt) || n.status.ID == "" {
-		s.unsorted = true
+	n.status, n.watched, n.stale = status, watched, false
+	s.replace(status)
+}
+
+// lookBelow finds the children of id that are not known.
+func (s *snapshot) lookBelow(e *Engine, id containerizer.ContainerID) {
+	ids, err := childIDs(filepath.Join(e.state, containersFolder), id)
+	if err != nil {
+		return // gone since
 	}
-	if !s.unsorted {
-		i, found := slices.BinarySearchFunc(s.sorted, status, byAge)
-		if found {
-			s.sorted = slices.Clone(s.sorted) // earlier lists are still read
-			s.sorted[i] = status
+	for _, child := range ids {
+		if s.entries[child] == nil {
+			s.mark(child)
+			s.refresh(e, child, s.entries[child])
 		}
 	}
-	n.status, n.watched, n.stale = status, watched, false
+}
+
+// replace puts a status where an earlier one of the container is in the list.
+func (s *snapshot) replace(status *containerizer.Status) {
+	if s.unsorted {
+		return
+	}
+	i, found := slices.BinarySearchFunc(s.sorted, status, byAge)
+	if !found {
+		s.unsorted = true
+		return
+	}
+	s.sorted = slices.Clone(s.sorted) // earlier lists are still read
+	s.sorted[i] = status
 }
 
 // byAge orders containers by their creation.

@@ -246,38 +246,45 @@ func testEvents(e *env) {
 	want := []containerizer.EventType{
 		containerizer.EventCreated, containerizer.EventStarted, containerizer.EventExited, containerizer.EventDestroyed,
 	}
-	var started uint64
-	for last := uint64(0); len(want) > 0; {
-		select {
-		case ev, open := <-events:
-			if !open {
-				e.Fatal("the channel was closed early")
-			}
-			if ev.ID != id {
-				continue
-			}
-			if ev.Type != want[0] || ev.At.IsZero() {
-				e.Errorf("event = %+v, want %s with a time", ev, want[0])
-			}
-			if ev.Sequence <= last {
-				e.Errorf("event %+v has a sequence number that is not above %d", ev, last)
-			}
-			last = ev.Sequence
-			if ev.Type == containerizer.EventStarted {
-				started = ev.Sequence
-			}
-			if ev.Type == containerizer.EventExited && (ev.Termination == nil || ev.Termination.ExitCode != 6) {
-				e.Errorf("exited event with %+v", ev.Termination)
-			}
-			want = want[1:]
-		case <-e.ctx.Done():
-			e.Fatalf("waited in vain for %q", want)
+	var started, last uint64
+	for _, typ := range want {
+		ev := e.nextEvent(events, id)
+		if ev.Type != typ || ev.At.IsZero() {
+			e.Errorf("event = %+v, want %s with a time", ev, typ)
+		}
+		if ev.Sequence <= last {
+			e.Errorf("event %+v has a sequence number that is not above %d", ev, last)
+		}
+		last = ev.Sequence
+		if ev.Type == containerizer.EventStarted {
+			started = ev.Sequence
+		}
+		if ev.Type == containerizer.EventExited && (ev.Termination == nil || ev.Termination.ExitCode != 6) {
+			e.Errorf("exited event with %+v", ev.Termination)
 		}
 	}
 	cancel()
 	for range events { // it is closed
 	}
 	e.resumeEvents(id, started)
+}
+
+// nextEvent is the next of container id.
+func (e *env) nextEvent(events <-chan containerizer.Event, id containerizer.ContainerID) containerizer.Event {
+	e.Helper()
+	for {
+		select {
+		case ev, open := <-events:
+			if !open {
+				e.Fatal("the channel was closed early")
+			}
+			if ev.ID == id {
+				return ev
+			}
+		case <-e.ctx.Done():
+			e.Fatalf("waited in vain for an event of %q", id)
+		}
+	}
 }
 
 // resumeEvents reads on from an event in the past, by the next engine.
@@ -288,10 +295,7 @@ func (e *env) resumeEvents(id containerizer.ContainerID, after uint64) {
 	events, err := e.another().Events(ctx, after)
 	e.must("Events after one", err)
 	for _, want := range []containerizer.EventType{containerizer.EventExited, containerizer.EventDestroyed} {
-		ev := <-events
-		for ev.ID != id && ev.ID != "" {
-			ev = <-events
-		}
+		ev := e.nextEvent(events, id)
 		if ev.Type != want || ev.Sequence <= after {
 			e.Errorf("after event %d comes %+v, want %s", after, ev, want)
 		}

@@ -31,26 +31,25 @@ type Keeper struct {
 }
 
 // Run keeps containers until ctx ends, and leaves them alone then.
-func (k *Keeper) Run(ctx context.Context) error {
+func (k *Keeper) Run(ctx context.Context) {
 	k.kept = map[containerizer.ContainerID]bool{}
 	defer k.wg.Wait()
 	for {
 		err := k.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
-		if err != nil {
-			k.Log.Warn("containers are not watched for a moment", log.Error(err))
-		}
+		k.Log.Warn("containers are not watched for a moment", log.Error(err))
 		select {
 		case <-time.After(retryPause):
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
 
-// follow waits for what lives, and for what begins to, until the events end.
+// follow waits for what lives, and for what begins to, until the events end, and says
+// why they did.
 func (k *Keeper) follow(ctx context.Context) error {
 	events, err := k.Engine.Events(ctx, 0)
 	if err != nil {

@@ -69,10 +69,10 @@ func (a *App) events(ctx context.Context, f *eventsFlags) error {
 			return err
 		}
 	}
-	if ctx.Err() != nil { // it was to end so
-		return nil
+	if ctx.Err() == nil { // else it was to end so
+		err = fmt.Errorf("the events have ended: %w", containerizer.ErrUnavailable)
 	}
-	return fmt.Errorf("the events have ended: %w", containerizer.ErrUnavailable)
+	return err
 }
 
 func (a *App) showEvent(ev containerizer.Event, text string) error {

@@ -205,37 +205,44 @@ func PolicyPaths() []string {
 
 // LoadIfExists is Load, but a file that does not exist is an empty one.
 func LoadIfExists(path string) (*Config, error) {
-	return load(path, true)
+	c := &Config{}
+	if err := c.add(path, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return c, c.addDropIns(path)
 }
 
 // Load reads the file at path, and then those of the folder config.d beside it whose
 // names end in ".toml", by name: what a later one sets replaces what an earlier one
 // did, lists as a whole.
 func Load(path string) (*Config, error) {
-	return load(path, false)
-}
-
-func load(path string, mayLack bool) (*Config, error) {
-	more, err := dropIns(path)
-	if err != nil {
+	c := &Config{}
+	if err := c.add(path, path); err != nil {
 		return nil, err
 	}
-	c := &Config{}
-	for i, file := range append([]string{path}, more...) {
-		data, err := os.ReadFile(file)
-		if i == 0 && mayLack && errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the configuration: %w", err)
-		}
-		if err := c.merge(data); err != nil {
-			return nil, fmt.Errorf("configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
-		}
-		c.Path = path
-		c.Files = append(c.Files, file)
+	return c, c.addDropIns(path)
+}
+
+// add reads one file of the configuration at path.
+func (c *Config) add(path, file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
 	}
-	return c, nil
+	if err := c.merge(data); err != nil {
+		return fmt.Errorf("configuration %q: %w: %w", file, err, containerizer.ErrInvalid)
+	}
+	c.Path = path
+	c.Files = append(c.Files, file)
+	return nil
+}
+
+func (c *Config) addDropIns(path string) error {
+	files, err := dropIns(path)
+	for _, file := range files {
+		err = errors.Join(err, c.add(path, file))
+	}
+	return err
 }
 
 // dropIns are the files beside the one at path that add to it, by name.

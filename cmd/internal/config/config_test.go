@@ -85,6 +85,7 @@ policy = "/srv/policy.json"
 		Trust: config.Trust{Policy: "/srv/policy.json"},
 	}
 	want.Path = got.Path
+	want.Files = []string{want.Path}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
@@ -159,4 +160,37 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("root %q", c.Root)
 		}
 	})
+}
+
+// TestDropIns: later files replace what earlier ones set, and no more.
+func TestDropIns(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"config.toml":           "root = \"/a\"\n[network]\ndns = [\"1.1.1.1\", \"2.2.2.2\"]\n[pull]\nlayers = 1\n",
+		"config.d/10-a.toml":    "[network]\ndns = [\"3.3.3.3\"]\n",
+		"config.d/20-b.toml":    "[pull]\nlayers = 2\n",
+		"config.d/30-c.nottoml": "nonsense",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := config.Load(filepath.Join(dir, "config.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Root != "/a" || c.Pull.Layers != 2 || len(c.Network.DNS) != 1 || c.Network.DNS[0] != "3.3.3.3" || len(c.Files) != 3 {
+		t.Errorf("loaded %+v of %q", c, c.Files)
+	}
+	bad := filepath.Join(dir, "config.d", "40-d.toml")
+	if err := os.WriteFile(bad, []byte("\n[pull]\nlairs = 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(filepath.Join(dir, "config.toml")); !errors.Is(err, containerizer.ErrInvalid) || !strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "line 3") {
+		t.Errorf("an unknown key of a drop-in: %v", err)
+	}
 }

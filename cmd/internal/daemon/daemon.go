@@ -195,7 +195,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		})
 	}
 	k := &keeper.Keeper{Engine: d.engine, Log: d.o.Log.Named("keeper"), OnEvent: d.onEvent}
-	wg.Go(func() { _ = k.Run(background) }) // it ends without an error
+	wg.Go(func() { k.Run(background) })
 	wg.Go(func() {
 		if err := d.engine.Run(background); err != nil {
 			failed <- err
@@ -220,7 +220,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	d.stop()
 	end()
 	wg.Wait()
-	return errors.Join(err, d.o.Node.Close())
+	return errors.Join(err, d.o.Node.Close()) //nolint:contextcheck // has a limit of its own
 }
 
 // stop lets calls in progress end, for a while. Operations go on until the node is

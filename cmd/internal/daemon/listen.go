@@ -113,6 +113,7 @@ type unixListener struct {
 	path string
 }
 
+// Addr implements [net.Listener].
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
 const (

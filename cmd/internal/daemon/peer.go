@@ -28,6 +28,7 @@ func (caller) AuthType() string { return "peercred" }
 // peerCredentials asks the kernel who connects to a socket (unix(7), SO_PEERCRED).
 type peerCredentials struct{ sockets map[string]*socket }
 
+// ClientHandshake implements [credentials.TransportCredentials].
 func (peerCredentials) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return nil, nil, errors.New("these are credentials of a server")
 }

@@ -32,8 +32,6 @@ func (i images) Tag(ctx context.Context, nameOrDigest, reference string) error {
 }
 
 // Remove implements [containerizer.Images].
-//
-//nolint:revive // the contract has the flag
 func (i images) Remove(ctx context.Context, nameOrDigest string, force bool) (*containerizer.PruneReport, error) {
 	return i.Images.Remove(ctx, here(nameOrDigest), force)
 }

@@ -122,7 +122,7 @@ func overGRPC(t *testing.T, n *wiring.Node, e containerizer.Engine) containerize
 		t.Fatal(err)
 	}
 	store, _ := images.(grpcadapter.Store)
-	dir, err := os.MkdirTemp("", "berth-grpc-") // t.TempDir is too long for a socket
+	dir, err := os.MkdirTemp("", "berth-grpc-") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type artifacts struct {
 	fetcher containerizer.Artifacts
 }
 
+// Fetch implements [berthv1.ArtifactsServiceServer].
 func (s *artifacts) Fetch(r *berthv1.FetchRequest, stream grpc.ServerStreamingServer[berthv1.FetchResponse]) error {
 	if !filepath.IsAbs(r.GetDirectory()) {
 		return fmt.Errorf("directory %.200q is not an absolute path: %w", r.GetDirectory(), containerizer.ErrInvalid)
@@ -54,10 +55,12 @@ func (s *artifacts) Fetch(r *berthv1.FetchRequest, stream grpc.ServerStreamingSe
 	return stream.Send(response)
 }
 
+// CacheUsage implements [berthv1.ArtifactsServiceServer].
 func (s *artifacts) CacheUsage(ctx context.Context, _ *berthv1.CacheUsageRequest) (*berthv1.CacheUsageResponse, error) {
 	return answer(&berthv1.CacheUsageResponse{}, func() (*containerizer.ArtifactCacheUsage, error) { return s.fetcher.CacheUsage(ctx) })
 }
 
+// PruneCache implements [berthv1.ArtifactsServiceServer].
 func (s *artifacts) PruneCache(ctx context.Context, r *berthv1.PruneCacheRequest) (*berthv1.PruneCacheResponse, error) {
 	const most = int64(1<<63-1) / int64(time.Second)
 	seconds := r.GetUnusedSeconds()

@@ -31,6 +31,7 @@ func decodeSpec(m *berthv1.Spec) (*containerizer.Spec, error) {
 	return s, nil
 }
 
+// Prepare implements [berthv1.ContainersServiceServer].
 func (s *containers) Prepare(ctx context.Context, r *berthv1.PrepareRequest) (*berthv1.PrepareResponse, error) {
 	id, spec, err := described(r)
 	if err != nil {
@@ -39,6 +40,7 @@ func (s *containers) Prepare(ctx context.Context, r *berthv1.PrepareRequest) (*b
 	return &berthv1.PrepareResponse{}, s.engine.Prepare(ctx, id, spec)
 }
 
+// Launch implements [berthv1.ContainersServiceServer].
 func (s *containers) Launch(ctx context.Context, r *berthv1.LaunchRequest) (*berthv1.LaunchResponse, error) {
 	id, spec, err := described(r)
 	if err != nil {
@@ -63,6 +65,7 @@ func described(r description) (containerizer.ContainerID, *containerizer.Spec, e
 	return id, spec, err
 }
 
+// Start implements [berthv1.ContainersServiceServer].
 func (s *containers) Start(ctx context.Context, r *berthv1.StartRequest) (*berthv1.StartResponse, error) {
 	return &berthv1.StartResponse{}, on(r, func(id containerizer.ContainerID) error {
 		_, err := s.engine.Start(ctx, id, containerizer.LaunchOptions{})
@@ -79,6 +82,7 @@ func on(r interface{ GetId() string }, f func(containerizer.ContainerID) error) 
 	return f(id)
 }
 
+// Wait implements [berthv1.ContainersServiceServer].
 func (s *containers) Wait(ctx context.Context, r *berthv1.WaitRequest) (*berthv1.WaitResponse, error) {
 	response := &berthv1.WaitResponse{Termination: &berthv1.Termination{}}
 	return response, on(r, func(id containerizer.ContainerID) error {
@@ -90,6 +94,7 @@ func (s *containers) Wait(ctx context.Context, r *berthv1.WaitRequest) (*berthv1
 	})
 }
 
+// Stop implements [berthv1.ContainersServiceServer].
 func (s *containers) Stop(ctx context.Context, r *berthv1.StopRequest) (*berthv1.StopResponse, error) {
 	timeout, err := duration(r.GetTimeout())
 	if err != nil {
@@ -110,24 +115,29 @@ func duration(d *durationpb.Duration) (*time.Duration, error) {
 	return &v, nil
 }
 
+// Destroy implements [berthv1.ContainersServiceServer].
 func (s *containers) Destroy(ctx context.Context, r *berthv1.DestroyRequest) (*berthv1.DestroyResponse, error) {
 	return &berthv1.DestroyResponse{}, on(r, func(id containerizer.ContainerID) error { return s.engine.Destroy(ctx, id) })
 }
 
+// Kill implements [berthv1.ContainersServiceServer].
 func (s *containers) Kill(ctx context.Context, r *berthv1.KillRequest) (*berthv1.KillResponse, error) {
 	return &berthv1.KillResponse{}, on(r, func(id containerizer.ContainerID) error {
 		return s.engine.Kill(ctx, id, int(r.GetSignal()), r.GetAll())
 	})
 }
 
+// Pause implements [berthv1.ContainersServiceServer].
 func (s *containers) Pause(ctx context.Context, r *berthv1.PauseRequest) (*berthv1.PauseResponse, error) {
 	return &berthv1.PauseResponse{}, on(r, func(id containerizer.ContainerID) error { return s.engine.Pause(ctx, id) })
 }
 
+// Resume implements [berthv1.ContainersServiceServer].
 func (s *containers) Resume(ctx context.Context, r *berthv1.ResumeRequest) (*berthv1.ResumeResponse, error) {
 	return &berthv1.ResumeResponse{}, on(r, func(id containerizer.ContainerID) error { return s.engine.Resume(ctx, id) })
 }
 
+// Update implements [berthv1.ContainersServiceServer].
 func (s *containers) Update(ctx context.Context, r *berthv1.UpdateRequest) (*berthv1.UpdateResponse, error) {
 	if r.GetResources() == nil {
 		return nil, fmt.Errorf("update: the request has no resources: %w", containerizer.ErrInvalid)
@@ -139,10 +149,12 @@ func (s *containers) Update(ctx context.Context, r *berthv1.UpdateRequest) (*ber
 	return &berthv1.UpdateResponse{}, on(r, func(id containerizer.ContainerID) error { return s.engine.Update(ctx, id, resources) })
 }
 
+// Rename implements [berthv1.ContainersServiceServer].
 func (s *containers) Rename(ctx context.Context, r *berthv1.RenameRequest) (*berthv1.RenameResponse, error) {
 	return &berthv1.RenameResponse{}, on(r, func(id containerizer.ContainerID) error { return s.engine.Rename(ctx, id, r.GetName()) })
 }
 
+// ReopenLog implements [berthv1.ContainersServiceServer].
 func (s *containers) ReopenLog(ctx context.Context, r *berthv1.ReopenLogRequest) (*berthv1.ReopenLogResponse, error) {
 	return &berthv1.ReopenLogResponse{}, on(r, func(id containerizer.ContainerID) error { return s.engine.ReopenLog(ctx, id) })
 }

@@ -25,6 +25,7 @@ type images struct {
 // archiveChunk is how much of an archive goes in one message.
 const archiveChunk = 64 << 10
 
+// Pull implements [berthv1.ImagesServiceServer].
 func (s *images) Pull(r *berthv1.PullRequest, stream grpc.ServerStreamingServer[berthv1.PullResponse]) error {
 	source := containerizer.ImageSource{}
 	if err := wire.Decode(&source, r.GetSource()); err != nil {
@@ -73,6 +74,7 @@ func encodeImages(list []containerizer.Image) ([]*berthv1.Image, error) {
 	return all, nil
 }
 
+// ListImages implements [berthv1.ImagesServiceServer].
 func (s *images) ListImages(_ *berthv1.ListImagesRequest, stream grpc.ServerStreamingServer[berthv1.ListImagesResponse]) error {
 	list, err := s.store.List(stream.Context())
 	if err != nil {
@@ -92,6 +94,7 @@ func (s *images) ListImages(_ *berthv1.ListImagesRequest, stream grpc.ServerStre
 	return nil
 }
 
+// InspectImage implements [berthv1.ImagesServiceServer].
 func (s *images) InspectImage(ctx context.Context, r *berthv1.InspectImageRequest) (*berthv1.InspectImageResponse, error) {
 	image, err := s.store.Inspect(ctx, r.GetNameOrDigest())
 	if err != nil {
@@ -101,10 +104,12 @@ func (s *images) InspectImage(ctx context.Context, r *berthv1.InspectImageReques
 	return &berthv1.InspectImageResponse{Image: m}, err
 }
 
+// Tag implements [berthv1.ImagesServiceServer].
 func (s *images) Tag(ctx context.Context, r *berthv1.TagRequest) (*berthv1.TagResponse, error) {
 	return &berthv1.TagResponse{}, s.store.Tag(ctx, r.GetNameOrDigest(), r.GetReference())
 }
 
+// RemoveImage implements [berthv1.ImagesServiceServer].
 func (s *images) RemoveImage(ctx context.Context, r *berthv1.RemoveImageRequest) (*berthv1.RemoveImageResponse, error) {
 	response := &berthv1.RemoveImageResponse{Report: &berthv1.PruneReport{}}
 	report, err := s.store.Remove(ctx, r.GetNameOrDigest(), r.GetForce())
@@ -114,6 +119,7 @@ func (s *images) RemoveImage(ctx context.Context, r *berthv1.RemoveImageRequest)
 	return response, wire.Encode(response.GetReport(), report)
 }
 
+// Load implements [berthv1.ImagesServiceServer].
 func (s *images) Load(stream grpc.ClientStreamingServer[berthv1.LoadRequest, berthv1.LoadResponse]) error {
 	first, err := stream.Recv()
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -157,6 +163,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// Save implements [berthv1.ImagesServiceServer].
 func (s *images) Save(r *berthv1.SaveRequest, stream grpc.ServerStreamingServer[berthv1.SaveResponse]) error {
 	return s.store.Save(stream.Context(), writer(func(p []byte) error {
 		for len(p) > 0 {
@@ -170,6 +177,7 @@ func (s *images) Save(r *berthv1.SaveRequest, stream grpc.ServerStreamingServer[
 	}), containerizer.ArchiveFormat(r.GetFormat()), r.GetReferences())
 }
 
+// Push implements [berthv1.ImagesServiceServer].
 func (s *images) Push(r *berthv1.PushRequest, stream grpc.ServerStreamingServer[berthv1.PushResponse]) error {
 	d, err := s.store.Push(stream.Context(), r.GetNameOrDigest(), r.GetTarget(), containerizer.CopyOptions{
 		Platform: r.GetPlatform(), Progress: progress(func(p *berthv1.Progress) { _ = stream.Send(&berthv1.PushResponse{Progress: p}) }),
@@ -180,6 +188,7 @@ func (s *images) Push(r *berthv1.PushRequest, stream grpc.ServerStreamingServer[
 	return stream.Send(&berthv1.PushResponse{Digest: d.String()})
 }
 
+// Copy implements [berthv1.ImagesServiceServer].
 func (s *images) Copy(r *berthv1.CopyRequest, stream grpc.ServerStreamingServer[berthv1.CopyResponse]) error {
 	d, err := s.store.Copy(stream.Context(), r.GetSource(), r.GetTarget(), containerizer.CopyOptions{
 		Platform: r.GetPlatform(), Progress: progress(func(p *berthv1.Progress) { _ = stream.Send(&berthv1.CopyResponse{Progress: p}) }),
@@ -190,6 +199,7 @@ func (s *images) Copy(r *berthv1.CopyRequest, stream grpc.ServerStreamingServer[
 	return stream.Send(&berthv1.CopyResponse{Digest: d.String()})
 }
 
+// Import implements [berthv1.ImagesServiceServer].
 func (s *images) Import(stream grpc.ClientStreamingServer[berthv1.ImportRequest, berthv1.ImportResponse]) error {
 	first, err := stream.Recv()
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -213,6 +223,7 @@ func (s *images) Import(stream grpc.ClientStreamingServer[berthv1.ImportRequest,
 	return stream.SendAndClose(&berthv1.ImportResponse{Image: m})
 }
 
+// StoreUsage implements [berthv1.ImagesServiceServer].
 func (s *images) StoreUsage(ctx context.Context, _ *berthv1.StoreUsageRequest) (*berthv1.StoreUsageResponse, error) {
 	return answer(&berthv1.StoreUsageResponse{}, func() (*containerizer.StoreUsage, error) { return s.store.Usage(ctx) })
 }
@@ -226,6 +237,7 @@ func answer[M proto.Message, T any](m M, f func() (*T, error)) (M, error) {
 	return m, wire.Encode(m, v)
 }
 
+// Prune implements [berthv1.ImagesServiceServer].
 func (s *images) Prune(ctx context.Context, r *berthv1.PruneRequest) (*berthv1.PruneResponse, error) {
 	o := containerizer.PruneOptions{}
 	if err := wire.Decode(&o, r); err != nil {
@@ -239,10 +251,12 @@ func (s *images) Prune(ctx context.Context, r *berthv1.PruneRequest) (*berthv1.P
 	return response, wire.Encode(response.GetReport(), report)
 }
 
+// CheckStore implements [berthv1.ImagesServiceServer].
 func (s *images) CheckStore(ctx context.Context, r *berthv1.CheckStoreRequest) (*berthv1.CheckStoreResponse, error) {
 	return answer(&berthv1.CheckStoreResponse{}, func() (*containerizer.StoreCheck, error) { return s.store.Check(ctx, r.GetRepair()) })
 }
 
+// Pin implements [berthv1.ImagesServiceServer].
 func (s *images) Pin(ctx context.Context, r *berthv1.PinRequest) (*berthv1.PinResponse, error) {
 	return &berthv1.PinResponse{}, s.store.Pin(ctx, r.GetNameOrDigest(), r.GetPinned())
 }

@@ -15,6 +15,7 @@ import (
 // for any limit of a client, many enough to cost little.
 const listChunk = 64
 
+// List implements [berthv1.ContainersServiceServer].
 func (s *containers) List(r *berthv1.ListRequest, stream grpc.ServerStreamingServer[berthv1.ListResponse]) error {
 	filter := containerizer.Filter{}
 	if err := wire.Decode(&filter, r); err != nil {
@@ -41,6 +42,7 @@ func (s *containers) List(r *berthv1.ListRequest, stream grpc.ServerStreamingSer
 	return nil
 }
 
+// Get implements [berthv1.ContainersServiceServer].
 func (s *containers) Get(ctx context.Context, r *berthv1.GetRequest) (*berthv1.GetResponse, error) {
 	response := &berthv1.GetResponse{Container: &berthv1.Container{}}
 	return response, on(r, func(id containerizer.ContainerID) error {
@@ -52,11 +54,13 @@ func (s *containers) Get(ctx context.Context, r *berthv1.GetRequest) (*berthv1.G
 	})
 }
 
+// Resolve implements [berthv1.ContainersServiceServer].
 func (s *containers) Resolve(ctx context.Context, r *berthv1.ResolveRequest) (*berthv1.ResolveResponse, error) {
 	id, err := s.engine.ResolveID(ctx, r.GetNameOrId())
 	return &berthv1.ResolveResponse{Id: id.String()}, err
 }
 
+// Usage implements [berthv1.ContainersServiceServer].
 func (s *containers) Usage(ctx context.Context, r *berthv1.UsageRequest) (*berthv1.UsageResponse, error) {
 	response := &berthv1.UsageResponse{Usage: &berthv1.Usage{}}
 	return response, on(r, func(id containerizer.ContainerID) error {
@@ -68,6 +72,7 @@ func (s *containers) Usage(ctx context.Context, r *berthv1.UsageRequest) (*berth
 	})
 }
 
+// Processes implements [berthv1.ContainersServiceServer].
 func (s *containers) Processes(ctx context.Context, r *berthv1.ProcessesRequest) (*berthv1.ProcessesResponse, error) {
 	response := &berthv1.ProcessesResponse{}
 	return response, on(r, func(id containerizer.ContainerID) error {
@@ -79,6 +84,7 @@ func (s *containers) Processes(ctx context.Context, r *berthv1.ProcessesRequest)
 	})
 }
 
+// Events implements [berthv1.ContainersServiceServer].
 func (s *containers) Events(r *berthv1.EventsRequest, stream grpc.ServerStreamingServer[berthv1.EventsResponse]) error {
 	events, err := s.engine.Events(stream.Context(), r.GetAfter())
 	if err != nil {

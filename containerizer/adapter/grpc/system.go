@@ -16,21 +16,25 @@ type system struct {
 	daemon Daemon
 }
 
+// Info implements [berthv1.SystemServiceServer].
 func (s *system) Info(ctx context.Context, _ *berthv1.InfoRequest) (*berthv1.InfoResponse, error) {
 	info := s.daemon.Info(ctx)
 	m := &berthv1.InfoResponse{}
 	return m, wire.Encode(m, &info)
 }
 
+// Recover implements [berthv1.SystemServiceServer].
 func (s *system) Recover(ctx context.Context, r *berthv1.RecoverRequest) (*berthv1.RecoverResponse, error) {
 	return answer(&berthv1.RecoverResponse{}, func() (*containerizer.RecoverReport, error) { return s.engine.Recover(ctx, r.GetRepair()) })
 }
 
+// Reload implements [berthv1.SystemServiceServer].
 func (s *system) Reload(ctx context.Context, _ *berthv1.ReloadRequest) (*berthv1.ReloadResponse, error) {
 	applied, restart, err := s.daemon.Reload(ctx)
 	return &berthv1.ReloadResponse{Applied: applied, Restart: restart}, err
 }
 
+// Program implements [berthv1.SystemServiceServer].
 func (s *system) Program(ctx context.Context, r *berthv1.ProgramRequest) (*berthv1.ProgramResponse, error) {
 	id, spec, err := described(r)
 	if err != nil {

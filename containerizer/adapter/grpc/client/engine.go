@@ -95,8 +95,6 @@ func (e *Engine) Destroy(ctx context.Context, id containerizer.ContainerID) erro
 }
 
 // Kill implements [containerizer.Control].
-//
-//nolint:revive // the contract has the flag
 func (e *Engine) Kill(ctx context.Context, id containerizer.ContainerID, sig int, all bool) error {
 	const most = 1 << 20
 	if sig < -most || sig > most { // the daemon says what is wrong with the others
@@ -259,8 +257,6 @@ func (e *Engine) ReopenLog(ctx context.Context, id containerizer.ContainerID) er
 }
 
 // Recover implements [containerizer.Engine].
-//
-//nolint:revive // the contract has the flag
 func (e *Engine) Recover(ctx context.Context, repair bool) (*containerizer.RecoverReport, error) {
 	r, err := call(e.system.Recover(ctx, &berthv1.RecoverRequest{Repair: repair}))
 	if err != nil {

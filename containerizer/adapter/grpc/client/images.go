@@ -136,8 +136,6 @@ func (c *Images) Tag(ctx context.Context, nameOrDigest, reference string) error 
 }
 
 // Remove implements [containerizer.Images].
-//
-//nolint:revive // the contract has the flag
 func (c *Images) Remove(ctx context.Context, nameOrDigest string, force bool) (*containerizer.PruneReport, error) {
 	r, err := call(c.rpc.RemoveImage(ctx, &berthv1.RemoveImageRequest{NameOrDigest: nameOrDigest, Force: force}))
 	if err != nil {
@@ -249,8 +247,6 @@ func (c *Images) Prune(ctx context.Context, o containerizer.PruneOptions) (*cont
 }
 
 // Check implements [containerizer.Images].
-//
-//nolint:revive // the contract has the flag
 func (c *Images) Check(ctx context.Context, repair bool) (*containerizer.StoreCheck, error) {
 	r, err := call(c.rpc.CheckStore(ctx, &berthv1.CheckStoreRequest{Repair: repair}))
 	if err != nil {
@@ -260,8 +256,6 @@ func (c *Images) Check(ctx context.Context, repair bool) (*containerizer.StoreCh
 }
 
 // Pin implements [containerizer.ImagePinner].
-//
-//nolint:revive // the contract has the flag
 func (c *Images) Pin(ctx context.Context, nameOrDigest string, pinned bool) error {
 	_, err := c.rpc.Pin(ctx, &berthv1.PinRequest{NameOrDigest: nameOrDigest, Pinned: pinned})
 	return wire.Error(err)

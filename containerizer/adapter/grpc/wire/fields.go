@@ -29,7 +29,7 @@ var known sync.Map //nolint:gochecknoglobals // a cache of what never changes
 func fieldsOf(t reflect.Type, d protoreflect.MessageDescriptor) ([]field, error) {
 	key := pair{t, d.FullName()}
 	if f, ok := known.Load(key); ok {
-		return f.([]field), nil //nolint:errcheck,forcetypeassert // nothing else is stored
+		return f.([]field), nil //nolint:forcetypeassert // nothing else is stored
 	}
 	byName := map[string]protoreflect.FieldDescriptor{}
 	for i := range d.Fields().Len() {
