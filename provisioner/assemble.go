@@ -84,7 +84,7 @@ func (p *Provisioner) fix(ctx context.Context, lease *store.Lease, name string, 
 	case err == nil:
 		return true, nil
 	case !errors.Is(err, containerizer.ErrNotFound):
-		if err := p.store.DropLayer(name); err != nil {
+		if err := p.store.DropLayer(ctx, name); err != nil {
 			return false, err
 		}
 	}

@@ -96,7 +96,7 @@ func (p *Provisioner) local(nameOrDigest string) (i *store.Image, name string, e
 		if i, err = p.lookup(name, manifest.Host(), ""); err == nil {
 			return i, name, nil
 		}
-		if ref, rerr := p.store.Ref(name); rerr == nil && len(ref.Images) > 0 {
+		if ref, rerr := p.store.Ref(name); rerr == nil && len(ref.Images) > 0 && !errors.Is(err, containerizer.ErrDataCorrupt) {
 			i, err = p.store.Image(ref.Images[0].Manifest) // of another platform
 			return i, name, err
 		}
@@ -138,7 +138,7 @@ func (p *Provisioner) Tag(ctx context.Context, nameOrDigest, reference string) e
 		}
 	}
 	ref.Name, ref.Pinned = name, false
-	return p.store.PutRef(ref)
+	return p.store.UpdateRef(ctx, name, func(*store.Ref) *store.Ref { return ref })
 }
 
 // storeError says of a store that does not exist yet that the image is missing.

@@ -137,7 +137,7 @@ func (i *importing) commit(ctx context.Context, stage string, f *os.File, l stor
 	if _, err := i.p.store.Layer(name); err == nil {
 		return nil // the same files were here
 	}
-	if err := i.p.store.DropLayer(name); err != nil {
+	if err := i.p.store.DropLayer(ctx, name); err != nil {
 		return err
 	}
 	return i.p.store.CommitLayer(stage, &store.Layer{Name: name, Blob: l.Blob.Digest, Content: *res})

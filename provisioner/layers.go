@@ -106,7 +106,7 @@ func (m *making) layer(ctx context.Context, l store.ImageLayer) error {
 	if !errors.Is(err, containerizer.ErrNotFound) {
 		p.log.Warn("layer replaced", log.String("digest", string(l.DiffID)), log.Error(err))
 	}
-	if err := p.store.DropLayer(name); err != nil {
+	if err := p.store.DropLayer(ctx, name); err != nil {
 		return err
 	}
 	if p.store.HasBlob(l.Blob.Digest, l.Blob.Size) {

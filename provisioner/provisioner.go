@@ -121,7 +121,12 @@ func (p *Provisioner) provision(ctx context.Context, id containerizer.ContainerI
 		ID: id, Source: source, Reference: f.name, Manifest: f.image.Manifest.Digest, Stack: f.image.Stack, BootID: p.store.BootID(),
 		Rootfs: p.rootfs(id, n, source, f.image),
 	}
-	if err := p.make(ctx, u, n, f.image); err != nil {
+	err = p.store.WriteUse(u, n)
+	f.release() // the record keeps the layers from now on
+	if err == nil {
+		err = p.make(ctx, u, f.image)
+	}
+	if err != nil {
 		err = fmt.Errorf("provision image %q for container %q: %w", source.Reference, id, err)
 		return nil, errors.Join(err, p.undo(id, n))
 	}
@@ -160,12 +165,8 @@ func (p *Provisioner) rootfs(id containerizer.ContainerID, n int, source contain
 	return r
 }
 
-// make writes the record, which keeps the layers from now on, and makes the
-// directories.
-func (p *Provisioner) make(ctx context.Context, u *store.Use, n int, i *store.Image) error {
-	if err := p.store.WriteUse(u, n); err != nil {
-		return err
-	}
+// make makes the directories of what u describes.
+func (p *Provisioner) make(ctx context.Context, u *store.Use, i *store.Image) error {
 	if u.Rootfs.Path != "" {
 		return stack.Copy(ctx, u.Rootfs.Path, stack.Paths(i.Stack, p.store.LayerPath))
 	}
@@ -243,7 +244,7 @@ func (p *Provisioner) renew(u *store.Use, n int, i *store.Image) error {
 		}
 	}
 	u.BootID = p.store.BootID()
-	if err := p.store.WriteUse(u, n); err != nil {
+	if err := p.store.RewriteUse(u, n); err != nil {
 		return err
 	}
 	return makeWritable(u.Rootfs, i.Root)

@@ -219,15 +219,27 @@ func (p *Provisioner) take(ctx context.Context, origin containerizer.ImageOrigin
 			return nil, err
 		}
 	}
+	return i, p.record(ctx, i, r.target, from, names, want)
+}
+
+// record makes an image visible. Whoever removes images sees all of its records, or
+// none: the lease keeps what the image consists of, but an image without its name is
+// one that may go.
+func (p *Provisioner) record(ctx context.Context, i *store.Image, target v1.Descriptor, from *store.Origin, names []string, want v1.Platform) error {
+	use, err := p.store.Use(ctx)
+	if err != nil {
+		return err
+	}
+	defer use.Release()
 	if err := p.store.PutImage(i); err != nil {
-		return nil, err
+		return err
 	}
 	if from != nil {
 		if err := p.store.PutOrigin(from); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return i, p.name(names, r.target, want, i)
+	return p.name(ctx, names, target, want, i)
 }
 
 // leaseImage keeps everything the image will consist of from being collected.
@@ -244,17 +256,18 @@ func (p *Provisioner) leaseImage(ctx context.Context, lease *store.Lease, i *sto
 }
 
 // name makes names stand for target, and for the image on the platform asked for.
-func (p *Provisioner) name(names []string, target v1.Descriptor, want v1.Platform, i *store.Image) error {
+func (p *Provisioner) name(ctx context.Context, names []string, target v1.Descriptor, want v1.Platform, i *store.Image) error {
+	key := manifest.String(want)
 	for _, name := range names {
-		ref, err := p.store.Ref(name)
-		if err != nil || ref.Target.Digest != target.Digest {
-			pinned := err == nil && ref.Pinned
-			ref = &store.Ref{Name: name, Target: target, Pinned: pinned}
-		}
-		key := manifest.String(want)
-		ref.Images = slices.DeleteFunc(ref.Images, func(r store.RefImage) bool { return r.Platform == key })
-		ref.Images = append(ref.Images, store.RefImage{Platform: key, Manifest: i.Manifest.Digest})
-		if err := p.store.PutRef(ref); err != nil {
+		err := p.store.UpdateRef(ctx, name, func(ref *store.Ref) *store.Ref {
+			if ref == nil || ref.Target.Digest != target.Digest {
+				ref = &store.Ref{Name: name, Target: target, Pinned: ref != nil && ref.Pinned}
+			}
+			ref.Images = slices.DeleteFunc(ref.Images, func(r store.RefImage) bool { return r.Platform == key })
+			ref.Images = append(ref.Images, store.RefImage{Platform: key, Manifest: i.Manifest.Digest})
+			return ref
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -103,7 +103,7 @@ func (c *checker) remove(ctx context.Context) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.layers)) {
-		drop := c.p.store.DropLayer
+		drop := c.p.store.RemoveLayer
 		if c.used(name) {
 			drop = c.p.store.SetAside
 		}

@@ -92,6 +92,11 @@ func (s *Store) WriteUse(u *Use, n int) error {
 	return class(errors.Join(err, f.Close()))
 }
 
+// RewriteUse replaces a record. There is always a whole one.
+func (s *Store) RewriteUse(u *Use, n int) error {
+	return s.writeJSON(filepath.Join(s.ContainerDir(u.ID), useName(n)), u, nil)
+}
+
 // Uses reads the records of all containers. broken are directories and records
 // that could not be used.
 func (s *Store) Uses() (uses []*Use, broken map[string]error, err error) {

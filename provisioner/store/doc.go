@@ -16,7 +16,7 @@
 //	pending/…                          what is not known to be on disk yet
 //	trash/…                            what is to be deleted
 //	empty/                             an empty layer
-//	locks/{gc,sweep,flush}
+//	locks/{gc,names,sweep,flush,files}
 //
 // Invariants:
 //

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -177,6 +179,22 @@ func (s *Store) PutRef(r *Ref) error {
 		return fmt.Errorf("write the record of name %q: %w", r.Name, err)
 	}
 	return nil
+}
+
+// UpdateRef changes the record of a name: change gets what there is, nil where that is
+// nothing or not readable, and returns what is to be there. Others that change names at
+// this moment wait. The caller holds the gc lock, at least shared.
+func (s *Store) UpdateRef(ctx context.Context, name string, change func(old *Ref) *Ref) error {
+	l, err := wait(ctx, s.path("locks", "names"), syscall.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	old, err := s.Ref(name)
+	if err != nil {
+		old = nil
+	}
+	return s.PutRef(change(old))
 }
 
 // DropRef removes a name.

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -91,8 +93,30 @@ func (s *Store) CommitLayer(stage string, l *Layer) error {
 	return class(err)
 }
 
-// DropLayer removes a broken layer. The caller holds its lock.
-func (s *Store) DropLayer(name string) error {
+// DropLayer removes a broken layer, or sets it aside if a container uses it. The caller
+// holds its lock. Nothing is done where there is no such layer.
+func (s *Store) DropLayer(ctx context.Context, name string) error {
+	if !exists(s.path("layers", name)) {
+		return nil
+	}
+	l, err := s.Collect(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	uses, _, err := s.Uses() // a broken record uses nothing
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(uses, func(u *Use) bool { return slices.Contains(u.Stack, name) }) {
+		return s.SetAside(name)
+	}
+	return s.RemoveLayer(name)
+}
+
+// RemoveLayer removes a layer that no container uses. Precondition: the gc lock is held
+// alone.
+func (s *Store) RemoveLayer(name string) error {
 	return s.Trash(s.path("layers", name))
 }
 
@@ -127,8 +151,11 @@ func (s *Store) CommitBlob(file string, d digest.Digest) error {
 
 // WriteBlob keeps a small verified document.
 func (s *Store) WriteBlob(d digest.Digest, raw []byte) error {
+	// By content: after a power cut a file may have the right size and nothing in it.
 	if info, err := os.Lstat(s.BlobPath(d)); err == nil && info.Size() == int64(len(raw)) {
-		return nil
+		if have, err := os.ReadFile(s.BlobPath(d)); err == nil && bytes.Equal(have, raw) {
+			return nil
+		}
 	}
 	if err := s.write(s.BlobPath(d), raw, nil); err != nil {
 		return fmt.Errorf("keep blob %s: %w", d, err)

@@ -65,10 +65,9 @@ func (s *Store) MakeList(ctx context.Context, name string, list func(ctx context
 		return err
 	}
 	defer func() { _ = dir.Close() }() // was only read
-	tmp := s.path("stage", "file-"+random())
-	l, err := try(tmp, syscall.LOCK_EX) // so that a sweep does not take it for a dead process's
+	tmp, l, err := s.scratch()
 	if err != nil {
-		return class(err)
+		return err
 	}
 	f := l.f
 	err = list(ctx, f, s.LayerPath(name))

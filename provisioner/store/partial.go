@@ -27,6 +27,7 @@ type Partial struct {
 	d    digest.Digest
 	path string
 	have int64
+	gone bool // to its name
 }
 
 // Partial opens the file of blob d, which has size bytes, with what an earlier
@@ -72,11 +73,17 @@ func (p *Partial) Reset() error {
 
 // Commit gives the verified blob its name.
 func (p *Partial) Commit() error {
-	return class(os.Rename(p.path, p.s.BlobPath(p.d)))
+	err := os.Rename(p.path, p.s.BlobPath(p.d))
+	p.gone = err == nil
+	return class(err)
 }
 
-// Drop removes the file.
+// Drop removes the file, unless it has its name.
 func (p *Partial) Drop() error {
+	if p.gone { // what is at its path now is somebody else's
+		p.lock.Release()
+		return nil
+	}
 	err := os.Remove(p.path)
 	p.lock.Release()
 	if notExist(err) {

@@ -106,8 +106,7 @@ func random() string {
 // write puts a file in place by renaming; before, if given, comes before that. The
 // file is locked while it is written, so that a sweep knows what a dead process left.
 func (s *Store) write(path string, data []byte, before func(*os.File) error) (err error) {
-	tmp := s.path("stage", "file-"+random())
-	l, err := try(tmp, syscall.LOCK_EX)
+	tmp, l, err := s.scratch()
 	if err != nil {
 		return err
 	}
@@ -124,6 +123,17 @@ func (s *Store) write(path string, data []byte, before func(*os.File) error) (er
 		return class(errors.Join(err, os.Remove(tmp)))
 	}
 	return nil
+}
+
+// scratch makes a file under construction and locks it. A sweep that looks at the file
+// in the moment before it is locked takes it away; then another one is made.
+func (s *Store) scratch() (path string, l *Lock, err error) {
+	for {
+		path = s.path("stage", "file-"+random())
+		if l, err = try(path, syscall.LOCK_EX); !errors.Is(err, errBusy) {
+			return path, l, err
+		}
+	}
 }
 
 // writeJSON is write for a record.

@@ -74,11 +74,23 @@ func (s *Store) flushOne(prefix, name, marker string) error {
 		return s.flushed(err, marker)
 	}
 	i, err := s.Image(digest.NewDigestFromEncoded(algorithm(name), name))
+	if err == nil && !i.Durable && !s.layersDurable(i) {
+		return nil // pulled while this flush was at work; the next one does it
+	}
 	if err == nil && !i.Durable {
 		i.Durable = true
 		err = s.writeJSON(s.imagePath(i.Manifest.Digest), i, (*os.File).Sync)
 	}
 	return s.flushed(err, marker)
+}
+
+// layersDurable says whether all of an image's layers are known to be on disk. One that
+// is gone or broken is none that is waited for: Check finds it.
+func (s *Store) layersDurable(i *Image) bool {
+	return !slices.ContainsFunc(i.LayerDirs(), func(name string) bool {
+		l, err := s.Layer(name)
+		return err == nil && !l.Durable
+	})
 }
 
 func algorithm(hex string) digest.Algorithm {
@@ -113,7 +125,7 @@ func (s *Store) Leftovers() ([]string, error) {
 		return nil, err
 	}
 	for _, name := range leases {
-		if s.dead(strings.TrimSuffix(name, ".json")) {
+		if s.dead(strings.TrimSuffix(name, ".json")) && exists(s.path("leases", name)) {
 			out = append(out, "leases/"+name)
 		}
 	}
@@ -123,7 +135,9 @@ func (s *Store) Leftovers() ([]string, error) {
 	}
 	for _, name := range stage {
 		id, _, _ := strings.Cut(name, "-")
-		if path := s.path("stage", name); exists(path) && (id == "file" && unlocked(path) || id != "file" && s.dead(id)) {
+		// In this order: a lease goes after what it has in stage.
+		path := s.path("stage", name)
+		if (id == "file" && unlocked(path) || id != "file" && s.dead(id)) && exists(path) {
 			out = append(out, "stage/"+name)
 		}
 	}
