@@ -33,6 +33,7 @@ type checker struct {
 	broken     map[digest.Digest]bool
 	incomplete map[digest.Digest]bool
 	unlisted   []string // whole layers whose list of files is not
+	lost       bool     // an image could not be made again
 }
 
 // Check verifies the whole store: records, digests of all blobs, and all layers

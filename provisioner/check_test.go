@@ -271,3 +271,82 @@ func TestCheckBesidesOthers(t *testing.T) {
 		}
 	}
 }
+
+// TestFailedRepairKeepsNames damages a layer of an image whose registry is gone: its
+// name stays and is owed, pinned as it was, and what is whole of the image stays too.
+func TestFailedRepairKeepsNames(t *testing.T) {
+	f := newFakeFetcher()
+	f.image("app", layerTar(t, "f a content"), layerTar(t, "f b whole"))
+	p, root := newStore(t, f)
+	_, err := p.Pull(t.Context(), source("app"), containerizer.PullOptions{})
+	must(t, err)
+	must(t, p.Pin(t.Context(), "app", true))
+	must(t, p.Sweep(t.Context()))
+	f.down = true
+	a := one(t, root, "layers/*/fs/a")
+	layer := filepath.Base(filepath.Dir(filepath.Dir(a)))
+	overwrite(t, a, "c0ntent")
+	for _, blob := range []string{one(t, root, "layers/"+layer+"/meta.json")} {
+		m, err := os.ReadFile(blob)
+		must(t, err)
+		_, rest, _ := strings.Cut(string(m), `"blob":"sha256:`)
+		hex, _, _ := strings.Cut(rest, `"`)
+		must(t, os.Remove(filepath.Join(root, "oci/blobs/sha256", hex)))
+	}
+	for range 2 { // a second repair owes the same
+		r := check(t, p, true)
+		if len(r.Owed) != 1 || !strings.Contains(r.Owed[0], `called "app"`) || !strings.Contains(r.Owed[0], "pull it") {
+			t.Fatalf("repair: %+v", r)
+		}
+		if r := check(t, p, false); len(r.Found) != 1 || !strings.Contains(r.Found[0], `name "app"`) {
+			t.Errorf("after the repair is found: %q", r.Found)
+		}
+	}
+	never := containerizer.ImageSource{Reference: "app", Pull: containerizer.PullNever}
+	if _, err := p.Provision(t.Context(), "c", never); !errors.Is(err, containerizer.ErrDataCorrupt) || !strings.Contains(err.Error(), "pull it again") {
+		t.Errorf("to use it: %v", err)
+	}
+	if _, err := p.Inspect(t.Context(), "app"); !errors.Is(err, containerizer.ErrDataCorrupt) {
+		t.Errorf("to look at it: %v", err)
+	}
+	if _, err := p.Remove(t.Context(), "app", false); !errors.Is(err, containerizer.ErrFailedPrecondition) {
+		t.Errorf("it is not pinned any more: %v", err)
+	}
+	if _, err := p.Prune(t.Context(), containerizer.PruneOptions{All: true}); err != nil {
+		t.Error(err)
+	}
+	if r := check(t, p, false); len(r.Found) != 1 {
+		t.Errorf("a pinned name was pruned: %q", r.Found)
+	}
+	f.down = false
+	_, err = p.Provision(t.Context(), "c", source("app"))
+	must(t, err)
+	wantClean(t, p, root)
+}
+
+// TestForgettingWhatIsLost removes the name of an image that could not be repaired.
+func TestForgettingWhatIsLost(t *testing.T) {
+	for name, remove := range map[string]func(p *provisioner.Provisioner) (*containerizer.PruneReport, error){
+		"remove": func(p *provisioner.Provisioner) (*containerizer.PruneReport, error) { return p.Remove(t.Context(), "app", false) },
+		"prune": func(p *provisioner.Provisioner) (*containerizer.PruneReport, error) {
+			return p.Prune(t.Context(), containerizer.PruneOptions{All: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, p, root := damagedStore(t)
+			f.down = true
+			damages()["no blobs"](t, root)
+			if r := check(t, p, true); len(r.Owed) != 1 {
+				t.Fatalf("repair: %+v", r)
+			}
+			report, err := remove(p)
+			if err != nil || !slices.Contains(report.Images, "app") {
+				t.Errorf("%+v, %v", report, err)
+			}
+			wantClean(t, p, root)
+			for _, dir := range []string{"refs", "layers", "images"} {
+				wantEmpty(t, filepath.Join(root, dir))
+			}
+		})
+	}
+}

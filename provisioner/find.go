@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -155,7 +156,17 @@ func (p *Provisioner) lookup(name string, want v1.Platform, asked string) (*stor
 	if err != nil {
 		return nil, err
 	}
-	return p.store.Image(m)
+	i, err := p.store.Image(m)
+	if errors.Is(err, containerizer.ErrNotFound) && p.standsFor(name, m) { // else it was removed meanwhile
+		err = fmt.Errorf("image %q (%s) was damaged and could not be repaired; pull it again, or remove its name: %w", name, m, containerizer.ErrDataCorrupt)
+	}
+	return i, err
+}
+
+// standsFor says whether a name stands for an image.
+func (p *Provisioner) standsFor(name string, m digest.Digest) bool {
+	ref, err := p.store.Ref(name)
+	return err == nil && slices.ContainsFunc(ref.Images, func(i store.RefImage) bool { return i.Manifest == m })
 }
 
 // choose finds the manifest of a name for a platform that was asked for before.

@@ -23,6 +23,9 @@ func (p *Provisioner) Remove(ctx context.Context, nameOrDigest string, force boo
 	}
 	defer lock.Release()
 	i, name, err := p.local(nameOrDigest)
+	if errors.Is(err, containerizer.ErrDataCorrupt) {
+		return p.removeName(ctx, nameOrDigest, force, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +35,7 @@ func (p *Provisioner) Remove(ctx context.Context, nameOrDigest string, force boo
 	}
 	names, pinned := s.names(i.Manifest.Digest)
 	if pinned && !force {
-		return nil, fmt.Errorf("image %q is pinned; unpin it, or use force: %w", nameOrDigest, containerizer.ErrFailedPrecondition)
+		return nil, pinnedError(nameOrDigest)
 	}
 	if name == "" && len(names) > 1 && !force {
 		return nil, fmt.Errorf("image %q has several names (%s); remove them one by one, or use force: %w", nameOrDigest, strings.Join(names, ", "), containerizer.ErrFailedPrecondition)
@@ -55,6 +58,39 @@ func (p *Provisioner) Remove(ctx context.Context, nameOrDigest string, force boo
 		}
 	}
 	return c.run(ctx)
+}
+
+// removeName removes a name whose image cannot be used because of why, and what nothing
+// needs then. Precondition: the gc lock is held alone.
+func (p *Provisioner) removeName(ctx context.Context, reference string, force bool, why error) (*containerizer.PruneReport, error) { //nolint:revive // the contract has the flag
+	names, _, err := p.search(reference)
+	if err != nil {
+		return nil, why
+	}
+	ref, err := p.store.Ref(p.known(names))
+	if err != nil {
+		return nil, why
+	}
+	if ref.Pinned && !force {
+		return nil, pinnedError(reference)
+	}
+	s, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	used, err := p.usedBy()
+	if err != nil {
+		return nil, err
+	}
+	c := &collection{p: p, s: s, used: used, drop: []string{ref.Name}, candidates: map[digest.Digest]bool{}}
+	for _, i := range ref.Images {
+		c.candidates[i.Manifest] = true
+	}
+	return c.run(ctx)
+}
+
+func pinnedError(image string) error {
+	return fmt.Errorf("image %q is pinned; unpin it, or use force: %w", image, containerizer.ErrFailedPrecondition)
 }
 
 // collection is what is to be removed.
@@ -126,15 +162,32 @@ func (p *Provisioner) Prune(ctx context.Context, o containerizer.PruneOptions) (
 		c.candidates[m] = true
 		c.drop = append(c.drop, names...)
 	}
+	there := map[digest.Digest]bool{}
+	for _, i := range s.images {
+		there[i.Manifest.Digest] = true
+	}
 	// A name that also stands for an image that stays, on another platform, stays.
 	c.drop = slices.DeleteFunc(c.drop, func(n string) bool {
 		return slices.ContainsFunc(s.refs, func(r *store.Ref) bool {
-			return r.Name == n && slices.ContainsFunc(r.Images, func(i store.RefImage) bool { return !c.candidates[i.Manifest] })
+			return r.Name == n && slices.ContainsFunc(r.Images, func(i store.RefImage) bool { return there[i.Manifest] && !c.candidates[i.Manifest] })
 		})
 	})
+	if o.All && o.OlderThan <= 0 && len(o.Labels)+len(o.WithoutLabels) == 0 {
+		c.drop = append(c.drop, lost(s.refs, there)...)
+	}
 	slices.Sort(c.drop)
 	c.drop = slices.Compact(c.drop)
 	return c.run(ctx)
+}
+
+// lost are the names of images that are damaged, but for pinned ones.
+func lost(refs []*store.Ref, there map[digest.Digest]bool) (names []string) {
+	for _, r := range refs {
+		if !r.Pinned && !slices.ContainsFunc(r.Images, func(i store.RefImage) bool { return there[i.Manifest] }) {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 // labelled says whether labels are as o wants them.

@@ -2,7 +2,6 @@ package provisioner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -168,7 +167,8 @@ func (c *checker) restore(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			c.owe("image %s, called %q, could not be made again: %v; pull it", w.manifest, w.name, err)
+			c.lost = true
+			c.owe("image %s, called %q, could not be made again: %v; pull it, or remove its name", w.manifest, w.name, err)
 			continue
 		}
 		done[w.manifest] = true
@@ -201,8 +201,9 @@ func (c *checker) named(m digest.Digest) bool {
 	})
 }
 
-// finish takes away names of what could not be restored, what nothing needs any
-// more, and what dead processes left.
+// finish takes away what nothing needs any more, and what dead processes left. Names
+// of what could not be made again stay, and so does what there is of it: the next pull
+// or repair needs less.
 func (c *checker) finish(ctx context.Context) error {
 	if len(c.report.Left) > 0 {
 		if err := c.p.store.Sweep(ctx); err != nil {
@@ -212,7 +213,7 @@ func (c *checker) finish(ctx context.Context) error {
 			c.did("%s removed, which a process that died had left over", left)
 		}
 	}
-	if len(c.report.Found) == 0 {
+	if len(c.report.Found) == 0 || c.lost {
 		return nil
 	}
 	lock, err := c.p.store.Collect(ctx)
@@ -220,40 +221,12 @@ func (c *checker) finish(ctx context.Context) error {
 		return err
 	}
 	defer lock.Release()
-	for _, r := range c.refs {
-		if err := c.forget(r.Name); err != nil {
-			return err
-		}
-	}
 	images, _, err := c.p.store.Images()
 	if err != nil {
 		return err
 	}
 	_, err = c.p.store.CollectGarbage(ctx, images)
 	return err
-}
-
-// forget takes the images that are not there out of a name.
-func (c *checker) forget(name string) error {
-	r, err := c.p.store.Ref(name)
-	if errors.Is(err, containerizer.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	had := len(r.Images)
-	r.Images = slices.DeleteFunc(r.Images, func(i store.RefImage) bool {
-		_, err := c.p.store.Image(i.Manifest)
-		return err != nil
-	})
-	switch len(r.Images) {
-	case had:
-		return nil
-	case 0:
-		return c.p.store.DropRef(name)
-	}
-	return c.p.store.PutRef(r)
 }
 
 // restore makes one image again. What the store has of it is verified on the way;
