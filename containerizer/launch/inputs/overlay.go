@@ -56,18 +56,42 @@ func mountOverlay(o *overlay) (*os.File, error) {
 	return f, nil
 }
 
-// ownUpper gives the upper directory, whose attributes are those of /, to the
-// container's root: unlike the layers it is not idmapped.
+// ownUpper maps the owner of the upper directory, whose attributes are those of /:
+// unlike the layers it is not idmapped. What an earlier mount or the container has made
+// of it stays. A new mapping that lacks the owner gives it to the container's root.
 func (o *overlay) ownUpper() error {
 	if !o.IDMapped || o.Upper == "" {
 		return nil
 	}
-	uid, okU := mapped(o.uids, 0)
-	gid, okG := mapped(o.gids, 0)
+	var st unix.Stat_t
+	if err := unix.Lstat(o.Upper, &st); err != nil {
+		return pathError("look at the writable layer", o.Upper, err)
+	}
+	uid, okU := hostID(o.uids, st.Uid)
+	gid, okG := hostID(o.gids, st.Gid)
 	if !okU || !okG {
 		return fmt.Errorf("the mappings of the user namespace have no id 0: %w", containerizer.ErrInvalid)
 	}
-	return os.Lchown(o.Upper, uid, gid)
+	if uid == int(st.Uid) && gid == int(st.Gid) {
+		return nil
+	}
+	if err := os.Lchown(o.Upper, uid, gid); err != nil {
+		return err
+	}
+	return unix.Fchmodat(unix.AT_FDCWD, o.Upper, st.Mode&0o7777, 0) // chown clears set-id bits
+}
+
+// hostID is the host's id for one that is the host's already, or a container's.
+func hostID(mappings []specs.LinuxIDMapping, id uint32) (int, bool) {
+	for _, m := range mappings {
+		if id >= m.HostID && id-m.HostID < m.Size {
+			return int(id), true
+		}
+	}
+	if host, ok := mapped(mappings, id); ok {
+		return host, true
+	}
+	return mapped(mappings, 0)
 }
 
 // mapped is the host's id for a container's.
