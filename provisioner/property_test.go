@@ -17,15 +17,18 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/launch/inputs"
 	"github.com/berth-dev/berth/provisioner"
 )
 
 // This file holds the property that everything in this package is for: the
 // overlay of a generated stack of layers, the copy of it, and a simple model of
-// unpacking one archive after the other show the same tree.
+// unpacking one archive after the other show the same tree; and so do the first two in
+// a user namespace, with its owners.
 
 // mnode is a file of the model.
 type mnode struct {
@@ -37,6 +40,8 @@ type mnode struct {
 }
 
 func (n *mnode) dir() bool { return n.kids != nil }
+
+func (n *mnode) attribute() string { return n.h.PAXRecords["SCHILY.xattr.user.x"] }
 
 // model applies layers to a tree in memory.
 type model struct {
@@ -164,13 +169,21 @@ func (m *model) touched(n *mnode) bool {
 }
 
 func (m *model) entry(dir *mnode, base string, h tar.Header, content string) {
+	if base == "." {
+		m.root.h, m.root.layer = h, m.layer
+		return
+	}
 	old := dir.kids[base]
 	n := &mnode{h: h, layer: m.layer}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		n.kids = map[string]*mnode{}
-		if old != nil && old.dir() {
-			n.kids = old.kids
+		if old == nil || !old.dir() {
+			break
+		}
+		n.kids = old.kids
+		if old.layer == m.layer && n.attribute() == "" { // listed twice in one archive
+			n.h.PAXRecords = old.h.PAXRecords
 		}
 	case tar.TypeLink:
 		parts := strings.Split(h.Linkname, "/")
@@ -196,26 +209,28 @@ func clone(n *mnode) *mnode {
 	return &c
 }
 
-// lines lists the model as treeLines lists a directory.
-func (m *model) lines() []string {
+// lines lists the model as treeLines lists a directory, with ids as a mapping that
+// begins at uid and gid has them.
+func (m *model) lines(uid, gid int) []string {
 	var out []string
 	var walk func(p string, n *mnode)
 	walk = func(p string, n *mnode) {
-		owner := fmt.Sprintf("%04o %d:%d", n.h.Mode, n.h.Uid, n.h.Gid)
+		owner := fmt.Sprintf("%04o %d:%d", n.h.Mode, uid+n.h.Uid, gid+n.h.Gid)
 		mtime := fmt.Sprint(n.h.ModTime.Unix())
 		switch {
 		case n.dir():
+			more := fmt.Sprintf(" %s %q", mtime, n.attribute())
 			if p == "." { // nothing says when the root was modified
-				mtime = ""
+				more = ""
 			}
-			out = append(out, fmt.Sprintf("%s dir %s %s", p, owner, mtime))
+			out = append(out, fmt.Sprintf("%s dir %s%s", p, owner, more))
 			for name, k := range n.kids {
 				walk(path.Join(p, name), k)
 			}
 		case n.h.Typeflag == tar.TypeSymlink:
-			out = append(out, fmt.Sprintf("%s link -> %s %s", p, n.h.Linkname, mtime))
+			out = append(out, fmt.Sprintf("%s link -> %s %d:%d %s", p, n.h.Linkname, uid+n.h.Uid, gid+n.h.Gid, mtime))
 		default:
-			out = append(out, fmt.Sprintf("%s file %s %s %q %q", p, owner, mtime, *n.content, n.h.PAXRecords["SCHILY.xattr.user.x"]))
+			out = append(out, fmt.Sprintf("%s file %s %s %q %q", p, owner, mtime, *n.content, n.attribute()))
 		}
 	}
 	walk(".", m.root)
@@ -238,26 +253,28 @@ func treeLines(t *testing.T, root string) []string {
 		st := info.Sys().(*syscall.Stat_t)
 		owner := fmt.Sprintf("%04o %d:%d", st.Mode&0o7777, st.Uid, st.Gid)
 		mtime := fmt.Sprint(info.ModTime().Unix())
+		var v [64]byte
+		n, _ := unix.Lgetxattr(p, "user.x", v[:])
+		attribute := string(v[:max(n, 0)])
 		switch {
 		case info.IsDir():
+			more := fmt.Sprintf(" %s %q", mtime, attribute)
 			if rel == "." {
-				mtime = ""
+				more = ""
 			}
-			out = append(out, fmt.Sprintf("%s dir %s %s", rel, owner, mtime))
+			out = append(out, fmt.Sprintf("%s dir %s%s", rel, owner, more))
 		case info.Mode()&os.ModeSymlink != 0:
 			target, err := os.Readlink(p)
 			if err != nil {
 				return err
 			}
-			out = append(out, fmt.Sprintf("%s link -> %s %s", rel, target, mtime))
+			out = append(out, fmt.Sprintf("%s link -> %s %d:%d %s", rel, target, st.Uid, st.Gid, mtime))
 		default:
 			b, err := os.ReadFile(p)
 			if err != nil {
 				return err
 			}
-			var v [64]byte
-			n, _ := unix.Lgetxattr(p, "user.x", v[:])
-			out = append(out, fmt.Sprintf("%s file %s %s %q %q", rel, owner, mtime, b, v[:max(n, 0)]))
+			out = append(out, fmt.Sprintf("%s file %s %s %q %q", rel, owner, mtime, b, attribute))
 		}
 		return nil
 	})
@@ -294,6 +311,12 @@ func (g *generator) layer(m *model) ([]tar.Header, []string) {
 		switch g.r.IntN(10) {
 		case 0, 1, 2:
 			h.Typeflag = tar.TypeDir
+			if g.r.IntN(8) == 0 {
+				h.Name = "./"
+			}
+			if g.r.IntN(4) == 0 {
+				h.PAXRecords = map[string]string{"SCHILY.xattr.user.x": fmt.Sprint(g.time)}
+			}
 		case 3, 4, 5:
 			h.Typeflag, content = tar.TypeReg, fmt.Sprint("content ", g.time)
 			h.Size = int64(len(content))
@@ -354,6 +377,29 @@ func encode(t *testing.T, hs []tar.Header, contents []string) []byte {
 	return b.Bytes()
 }
 
+// The first ids of the host that mountMapped gives a user namespace.
+const (
+	mappedUID = 300_000
+	mappedGID = 400_000
+)
+
+// mountMapped mounts a root filesystem as a container with a user namespace gets it.
+func mountMapped(t *testing.T, r *containerizer.Rootfs) string {
+	t.Helper()
+	mapped := *r
+	mapped.IDMapped = true
+	var m inputs.IDMapper
+	defer m.Close()
+	uids := []specs.LinuxIDMapping{{HostID: mappedUID, Size: 65536}}
+	gids := []specs.LinuxIDMapping{{HostID: mappedGID, Size: 65536}}
+	f, err := inputs.MountRootfs(&mapped, uids, gids, &m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return fmt.Sprintf("/proc/self/fd/%d/.", f.Fd())
+}
+
 func TestStacksShowTheSame(t *testing.T) {
 	f := newFakeFetcher()
 	quiet := func(o *provisioner.Options) { o.Log = nil }
@@ -389,7 +435,8 @@ func checkStack(t *testing.T, f *fakeFetcher, overlay, copied *provisioner.Provi
 	}
 	name := fmt.Sprint("stack", seed)
 	f.image(name, layers...)
-	want := m.lines()
+	want := m.lines(0, 0)
+	mapped := m.lines(mappedUID, mappedGID)
 	for backend, p := range map[string]*provisioner.Provisioner{"overlay": overlay, "copy": copied} {
 		got, err := p.Provision(t.Context(), id(name), source(name))
 		if m.loop && errors.Is(err, containerizer.ErrInvalid) {
@@ -401,6 +448,15 @@ func checkStack(t *testing.T, f *fakeFetcher, overlay, copied *provisioner.Provi
 		}
 		if diff := cmp.Diff(want, treeLines(t, mountRootfs(t, got.Rootfs))); diff != "" {
 			t.Errorf("seed %d, %s (-model +%s):\n%s%s", seed, backend, backend, diff, story.String())
+		}
+		for range 2 { // the second start finds what the first one left
+			if got.Rootfs.Volatile {
+				must(t, os.RemoveAll(filepath.Join(got.Rootfs.Work, "work", "incompat")))
+			}
+			if diff := cmp.Diff(mapped, treeLines(t, mountMapped(t, got.Rootfs))); diff != "" {
+				t.Errorf("seed %d, %s in a user namespace (-model +%s):\n%s%s", seed, backend, backend, diff, story.String())
+				break
+			}
 		}
 		if err := p.Destroy(t.Context(), id(name)); err != nil {
 			t.Error(err)

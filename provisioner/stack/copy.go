@@ -164,13 +164,18 @@ func attributes(to, from int, st *unix.Stat_t) error {
 	return nil
 }
 
+// hostXattr says whether an attribute is the overlay's or the host policy's.
+func hostXattr(name string) bool {
+	return strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "security.selinux")
+}
+
 func copyXattrs(to, from int) error {
 	list, err := xattrList(from)
 	if err != nil {
 		return err
 	}
 	for _, name := range list {
-		if strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "security.selinux") {
+		if hostXattr(name) {
 			continue
 		}
 		value, err := xattr(from, name)

@@ -119,9 +119,7 @@ func plain(n *node, path string) bool {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	list, err := xattrList(fd)
-	return err == nil && !slices.ContainsFunc(list, func(name string) bool {
-		return !strings.HasPrefix(name, "trusted.overlay.") && !strings.HasPrefix(name, "security.selinux")
-	})
+	return err == nil && !slices.ContainsFunc(list, func(name string) bool { return !hostXattr(name) })
 }
 
 // ensure makes the directory path, and those above it, with the attributes that

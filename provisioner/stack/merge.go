@@ -71,10 +71,35 @@ func (m *merger) merge(dst, src int) error {
 	if err := unix.Fstat(src, &st); err != nil {
 		return err
 	}
+	// An overlay shows the attributes of the uppermost directory only.
+	if err := clearXattrs(dst, src); err != nil {
+		return err
+	}
 	if err := attributes(dst, src, &st); err != nil {
 		return err
 	}
 	return setTimes(dst, ".", &st)
+}
+
+// clearXattrs removes the extended attributes of dst that src lacks.
+func clearXattrs(dst, src int) error {
+	have, err := xattrList(dst)
+	if err != nil || len(have) == 0 {
+		return err
+	}
+	want, err := xattrList(src)
+	if err != nil {
+		return err
+	}
+	for _, name := range have {
+		if hostXattr(name) || slices.Contains(want, name) {
+			continue
+		}
+		if err := unix.Fremovexattr(dst, name); err != nil && err != unix.ENODATA {
+			return fmt.Errorf("remove extended attribute %q: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func (m *merger) one(dst int, n *node) error {
