@@ -114,6 +114,10 @@ func (p *Provisioner) rootAttributes(i *store.Image) error {
 	if err := unix.Lstat(path, &st); err != nil {
 		return fmt.Errorf("stat %q: %w", path, err)
 	}
-	i.Root = store.RootAttributes{Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid)}
+	xattrs, err := stack.Xattrs(path)
+	if err != nil {
+		return fmt.Errorf("attributes of %q: %w", path, err)
+	}
+	i.Root = store.RootAttributes{Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), Xattrs: xattrs}
 	return nil
 }

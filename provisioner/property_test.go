@@ -170,6 +170,9 @@ func (m *model) touched(n *mnode) bool {
 
 func (m *model) entry(dir *mnode, base string, h tar.Header, content string) {
 	if base == "." {
+		if m.root.layer == m.layer && h.PAXRecords == nil { // listed twice in one archive
+			h.PAXRecords = m.root.h.PAXRecords
+		}
 		m.root.h, m.root.layer = h, m.layer
 		return
 	}
@@ -221,7 +224,7 @@ func (m *model) lines(uid, gid int) []string {
 		case n.dir():
 			more := fmt.Sprintf(" %s %q", mtime, n.attribute())
 			if p == "." { // nothing says when the root was modified
-				more = ""
+				more = fmt.Sprintf(" %q", n.attribute())
 			}
 			out = append(out, fmt.Sprintf("%s dir %s%s", p, owner, more))
 			for name, k := range n.kids {
@@ -260,7 +263,7 @@ func treeLines(t *testing.T, root string) []string {
 		case info.IsDir():
 			more := fmt.Sprintf(" %s %q", mtime, attribute)
 			if rel == "." {
-				more = ""
+				more = fmt.Sprintf(" %q", attribute)
 			}
 			out = append(out, fmt.Sprintf("%s dir %s%s", rel, owner, more))
 		case info.Mode()&os.ModeSymlink != 0:

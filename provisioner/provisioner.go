@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner/stack"
@@ -188,6 +190,11 @@ func makeWritable(r *containerizer.Rootfs, a store.RootAttributes) error {
 	if a.UID != 0 || a.GID != 0 {
 		if err := os.Chown(r.Upper, a.UID, a.GID); err != nil {
 			return fmt.Errorf("make the writable layer: %w", err)
+		}
+	}
+	for name, value := range a.Xattrs {
+		if err := unix.Setxattr(r.Upper, name, value, 0); err != nil && err != unix.EOPNOTSUPP {
+			return fmt.Errorf("make the writable layer: set extended attribute %q: %w", name, err)
 		}
 	}
 	// The umask may have taken bits, and mkdir(2) takes no special ones.

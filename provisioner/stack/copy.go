@@ -189,6 +189,35 @@ func copyXattrs(to, from int) error {
 	return nil
 }
 
+// Xattrs are the extended attributes of a directory that belong to an image; nil if
+// there are none.
+func Xattrs(dir string) (map[string][]byte, error) {
+	fd, err := unix.Open(dir, dirFlags, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	list, err := xattrList(fd)
+	if err != nil {
+		return nil, err
+	}
+	var out map[string][]byte
+	for _, name := range list {
+		if hostXattr(name) {
+			continue
+		}
+		value, err := xattr(fd, name)
+		if err != nil {
+			return nil, err
+		}
+		if out == nil {
+			out = map[string][]byte{}
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
 func xattrList(fd int) ([]string, error) {
 	size, err := unix.Flistxattr(fd, nil)
 	if err == unix.EOPNOTSUPP || err == nil && size == 0 {

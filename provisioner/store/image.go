@@ -30,6 +30,8 @@ type RootAttributes struct {
 	Mode uint32 `json:"mode"`
 	UID  int    `json:"uid"`
 	GID  int    `json:"gid"`
+	// Xattrs are the extended attributes, but for the overlay's and the host policy's.
+	Xattrs map[string][]byte `json:"xattrs,omitempty"`
 }
 
 // Image is the record of an image: what a container start needs, in one file.
