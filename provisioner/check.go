@@ -214,7 +214,7 @@ func (c *checker) verifyLayer(ctx context.Context, lease *store.Lease, l *store.
 	if err := c.p.verifyDir(l); err != nil {
 		return err
 	}
-	listed := stack.VerifyFile(ctx, c.p.store.ListPath(l.Name), c.p.store.LayerPath(l.Name))
+	listed := c.verifyList(ctx, l.Name)
 	missing := errors.Is(listed, containerizer.ErrNotFound)
 	if !missing && !errors.Is(listed, stack.ErrList) {
 		return listed
@@ -224,12 +224,22 @@ func (c *checker) verifyLayer(ctx context.Context, lease *store.Lease, l *store.
 			return err
 		}
 	}
-	if missing && c.p.store.AwaitsList(l.Name) {
-		return nil // it is too young
+	if missing {
+		if c.p.store.AwaitsList(l.Name) {
+			return nil // it is too young
+		}
+		// Or it was made after it was looked for.
+		if listed = c.verifyList(ctx, l.Name); !errors.Is(listed, containerizer.ErrNotFound) && !errors.Is(listed, stack.ErrList) {
+			return listed
+		}
 	}
 	c.found("layer %q: the list of its files is missing or damaged", l.Name)
 	c.unlisted = append(c.unlisted, l.Name)
 	return nil
+}
+
+func (c *checker) verifyList(ctx context.Context, name string) error {
+	return stack.VerifyFile(ctx, c.p.store.ListPath(name), c.p.store.LayerPath(name))
 }
 
 // checkImage verifies that all an image needs is there.

@@ -91,10 +91,12 @@ func (p *Provisioner) pullAny(ctx context.Context, source containerizer.ImageSou
 	return nil, "", errors.Join(all...)
 }
 
+// attempts are how often an image is pulled that others remove at once.
+const attempts = 10
+
 // fetchAndHold pulls the image and takes hold of it. A prune may come between the
 // two; then it is pulled again.
 func (p *Provisioner) fetchAndHold(ctx context.Context, source containerizer.ImageSource, names []string) (f *found, err error) {
-	const attempts = 10
 	for range attempts {
 		var name string
 		if _, name, err = p.pullAny(ctx, source, names, nil); err != nil {

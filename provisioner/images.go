@@ -16,14 +16,27 @@ import (
 	"github.com/berth-dev/berth/provisioner/store"
 )
 
-// Pull makes an image available.
-func (p *Provisioner) Pull(ctx context.Context, source containerizer.ImageSource, o containerizer.PullOptions) (*containerizer.Image, error) {
+// Pull makes an image available. A prune may come before it could be looked at; then it
+// is pulled again.
+func (p *Provisioner) Pull(ctx context.Context, source containerizer.ImageSource, o containerizer.PullOptions) (i *containerizer.Image, err error) {
 	progress := newProgress(o.Progress)
 	names, local, err := p.search(source.Reference)
 	if err != nil {
 		return nil, err
 	}
-	var i *store.Image
+	for range attempts {
+		var pulled *store.Image
+		if pulled, err = p.pullOnce(ctx, source, names, local, progress); err != nil {
+			return nil, err
+		}
+		if i, err = p.Inspect(ctx, string(pulled.Manifest.Digest)); !errors.Is(err, containerizer.ErrNotFound) {
+			return i, err
+		}
+	}
+	return i, err
+}
+
+func (p *Provisioner) pullOnce(ctx context.Context, source containerizer.ImageSource, names []string, local bool, progress *progress) (i *store.Image, err error) { //nolint:revive // local is the name's, not a mode
 	var name string
 	if source.Pull == containerizer.PullNever || source.Pull == containerizer.PullMissing && !local {
 		f, err := p.hold(ctx, source, p.known(names))
@@ -41,10 +54,7 @@ func (p *Provisioner) Pull(ctx context.Context, source containerizer.ImageSource
 			return nil, err
 		}
 	}
-	if err := p.allowed(ctx, source, name, i); err != nil {
-		return nil, err
-	}
-	return p.Inspect(ctx, string(i.Manifest.Digest))
+	return i, p.allowed(ctx, source, name, i)
 }
 
 // List returns all images, the latest pulled first.
@@ -67,7 +77,12 @@ func (p *Provisioner) List(context.Context) ([]containerizer.Image, error) {
 }
 
 // Inspect finds an image and returns all that is known of it.
-func (p *Provisioner) Inspect(_ context.Context, nameOrDigest string) (*containerizer.Image, error) {
+func (p *Provisioner) Inspect(ctx context.Context, nameOrDigest string) (*containerizer.Image, error) {
+	use, err := p.store.Use(ctx) // all of it is there, or none
+	if err != nil {
+		return nil, storeError(nameOrDigest, err)
+	}
+	defer use.Release()
 	i, _, err := p.local(nameOrDigest)
 	if err != nil {
 		return nil, err

@@ -231,7 +231,7 @@ func (p *Provisioner) record(ctx context.Context, i *store.Image, target v1.Desc
 		return err
 	}
 	defer use.Release()
-	if err := p.store.PutImage(i); err != nil {
+	if err := p.store.RecordImage(ctx, i); err != nil {
 		return err
 	}
 	if from != nil {

@@ -75,6 +75,17 @@ func (s *Store) imagePath(d digest.Digest) string {
 	return s.path("images", filepath.Base(d.Encoded())+".json")
 }
 
+// RecordImage is PutImage where others may write the same record. The caller holds the
+// gc lock, at least shared.
+func (s *Store) RecordImage(ctx context.Context, i *Image) error {
+	l, err := s.lockNames(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	return s.PutImage(i)
+}
+
 // PutImage writes an image's record.
 func (s *Store) PutImage(i *Image) error {
 	i.Durability = Durability{BootID: s.BootID()}
@@ -84,7 +95,7 @@ func (s *Store) PutImage(i *Image) error {
 	if err := s.writeJSON(s.imagePath(i.Manifest.Digest), i, nil); err != nil {
 		return fmt.Errorf("write the record of image %s: %w", i.Manifest.Digest, err)
 	}
-	return nil
+	return s.markPending("image-" + i.Manifest.Digest.Encoded()) // a flush may have found a marker of nothing
 }
 
 // Touch notes that an image is used now, in the time of its record: that costs one
@@ -183,11 +194,16 @@ func (s *Store) PutRef(r *Ref) error {
 	return nil
 }
 
+// lockNames takes the lock of those who change records of names and images.
+func (s *Store) lockNames(ctx context.Context) (*Lock, error) {
+	return wait(ctx, s.path("locks", "names"), syscall.LOCK_EX)
+}
+
 // UpdateRef changes the record of a name: change gets what there is, nil where that is
 // nothing or not readable, and returns what is to be there. Others that change names at
 // this moment wait. The caller holds the gc lock, at least shared.
 func (s *Store) UpdateRef(ctx context.Context, name string, change func(old *Ref) *Ref) error {
-	l, err := wait(ctx, s.path("locks", "names"), syscall.LOCK_EX)
+	l, err := s.lockNames(ctx)
 	if err != nil {
 		return err
 	}

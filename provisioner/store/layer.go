@@ -90,7 +90,10 @@ func (s *Store) CommitLayer(stage string, l *Layer) error {
 	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
 		return nil
 	}
-	return class(err)
+	if err != nil {
+		return class(err)
+	}
+	return s.markPending("layer-" + l.Name) // a flush may have found a marker of nothing
 }
 
 // DropLayer removes a broken layer, or sets it aside if a container uses it. The caller

@@ -51,6 +51,10 @@ func (s *Store) MakeLists(ctx context.Context, list func(ctx context.Context, w 
 			continue
 		}
 		errs = append(errs, remove(s.path("pending", p)))
+		// Another layer may have taken its place, whose marker this was.
+		if s.HasLayer(name) && !exists(s.ListPath(name)) {
+			errs = append(errs, s.markPending(p))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -74,12 +78,13 @@ func (s *Store) MakeList(ctx context.Context, name string, list func(ctx context
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		// Into this very directory: another of the same name may be in its place by now.
+	if err == nil {
+		// Before it is closed, and with that unlocked: a sweep would take it away. Into this very directory: another of the same name may be in its place by now.
 		err = unix.Renameat(unix.AT_FDCWD, tmp, int(dir.Fd()), listName)
 	}
+	cerr := f.Close()
 	if err == nil {
-		return nil
+		return cerr
 	}
 	err = errors.Join(err, os.Remove(tmp))
 	if !same(dir, s.path("layers", name)) {

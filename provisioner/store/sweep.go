@@ -39,6 +39,10 @@ func (s *Store) Flush(ctx context.Context) error {
 	if err != nil || len(pending) == 0 {
 		return err
 	}
+	before := map[string]identity{}
+	for _, name := range pending {
+		before[name] = s.pendingRecord(name)
+	}
 	if err := s.sync(); err != nil {
 		return fmt.Errorf("write the image store to disk: %w", class(err))
 	}
@@ -46,14 +50,38 @@ func (s *Store) Flush(ctx context.Context) error {
 	for _, prefix := range []string{"layer-", "image-"} { // images after their layers
 		for _, name := range pending {
 			if rest, ok := strings.CutPrefix(name, prefix); ok {
-				errs = append(errs, s.flushOne(prefix, rest, s.path("pending", name)))
+				errs = append(errs, s.flushOne(ctx, prefix, rest, before[name]))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (s *Store) flushOne(prefix, name, marker string) error {
+// identity tells a file from others that had or will have its name.
+type identity struct {
+	ino, seconds uint64
+	nanoseconds  uint32
+}
+
+// pendingRecord is the identity of the record that a marker stands for; zero when there
+// is none.
+func (s *Store) pendingRecord(marker string) identity {
+	path := ""
+	if name, ok := strings.CutPrefix(marker, "layer-"); ok {
+		path = s.path("layers", name, "meta.json")
+	} else if name, ok := strings.CutPrefix(marker, "image-"); ok {
+		path = s.path("images", name+".json")
+	}
+	var st unix.Statx_t
+	if path == "" || unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st) != nil {
+		return identity{}
+	}
+	return identity{st.Ino, uint64(st.Btime.Sec), st.Btime.Nsec}
+}
+
+// flushOne notes that a record that was there before everything was written to disk is
+// durable. One that has taken its place since then is for the next flush.
+func (s *Store) flushOne(ctx context.Context, prefix, name string, before identity) error {
 	use, err := try(s.path("locks", "gc"), syscall.LOCK_SH)
 	if errors.Is(err, errBusy) {
 		return nil // the collector is at work; the next flush does it
@@ -62,6 +90,14 @@ func (s *Store) flushOne(prefix, name, marker string) error {
 		return err
 	}
 	defer use.Release()
+	writers, err := s.lockNames(ctx)
+	if err != nil {
+		return err
+	}
+	defer writers.Release()
+	if now := s.pendingRecord(prefix + name); now != before && now != (identity{}) {
+		return nil
+	}
 	if prefix == "layer-" {
 		l, err := s.Layer(name)
 		if err == nil && !l.Durable {
@@ -71,7 +107,7 @@ func (s *Store) flushOne(prefix, name, marker string) error {
 		if err == nil && !exists(s.ListPath(name)) {
 			err = s.markPending("files-" + name)
 		}
-		return s.flushed(err, marker)
+		return s.flushed(err, prefix+name)
 	}
 	i, err := s.Image(digest.NewDigestFromEncoded(algorithm(name), name))
 	if err == nil && !i.Durable && !s.layersDurable(i) {
@@ -81,7 +117,7 @@ func (s *Store) flushOne(prefix, name, marker string) error {
 		i.Durable = true
 		err = s.writeJSON(s.imagePath(i.Manifest.Digest), i, (*os.File).Sync)
 	}
-	return s.flushed(err, marker)
+	return s.flushed(err, prefix+name)
 }
 
 // layersDurable says whether all of an image's layers are known to be on disk. One that
@@ -100,12 +136,19 @@ func algorithm(hex string) digest.Algorithm {
 	return digest.SHA256
 }
 
-// flushed removes the marker of what is durable, gone or lost.
+// flushed removes the marker of what is durable, gone or lost. If it is gone, one who
+// makes it may just have set the marker: it is set again as soon as there is a record.
 func (s *Store) flushed(err error, marker string) error {
 	if err != nil && !errors.Is(err, containerizer.ErrNotFound) && !errors.Is(err, containerizer.ErrDataCorrupt) {
 		return err
 	}
-	return remove(marker)
+	if rerr := remove(s.path("pending", marker)); rerr != nil || !errors.Is(err, containerizer.ErrNotFound) {
+		return rerr
+	}
+	if s.pendingRecord(marker) != (identity{}) {
+		return s.markPending(marker)
+	}
+	return nil
 }
 
 func (s *Store) sync() error {
