@@ -45,7 +45,7 @@ func (p *Provisioner) Check(ctx context.Context, repair bool) (*containerizer.St
 		p: p, layers: map[string]bool{}, blobs: map[digest.Digest]bool{}, files: map[string]bool{},
 		broken: map[digest.Digest]bool{}, incomplete: map[digest.Digest]bool{},
 	}
-	lease, err := c.hold(ctx)
+	lease, use, err := c.hold(ctx)
 	if errors.Is(err, errNotExist) {
 		return &c.report, nil
 	}
@@ -53,6 +53,9 @@ func (p *Provisioner) Check(ctx context.Context, repair bool) (*containerizer.St
 		return nil, err
 	}
 	err = c.run(ctx, lease)
+	if use != nil {
+		use.Release()
+	}
 	if err == nil && repair {
 		err = c.repair(ctx)
 	}
@@ -70,19 +73,22 @@ func (c *checker) found(format string, args ...any) {
 }
 
 // hold reads all records, and keeps what they need from being removed until the
-// lease is released: others go on meanwhile.
-func (c *checker) hold(ctx context.Context) (*store.Lease, error) {
-	use, err := c.p.store.Use(ctx)
-	if err != nil {
-		return nil, err
+// lease is released: others go on meanwhile. On a full disk, where the lease cannot be
+// written, nobody can remove anything as long as use is held.
+func (c *checker) hold(ctx context.Context) (lease *store.Lease, use *store.Lock, err error) {
+	if use, err = c.p.store.Use(ctx); err != nil {
+		return nil, nil, err
 	}
-	defer use.Release()
-	lease, err := c.p.store.NewLease(ctx)
-	if err != nil {
-		return nil, err
+	defer func() {
+		if err != nil {
+			use.Release()
+		}
+	}()
+	if lease, err = c.p.store.NewLease(ctx); err != nil {
+		return nil, nil, err
 	}
 	if err := c.read(); err != nil {
-		return nil, errors.Join(err, lease.Release())
+		return nil, nil, errors.Join(err, lease.Release())
 	}
 	var blobs []string
 	for _, d := range c.kept {
@@ -97,10 +103,14 @@ func (c *checker) hold(ctx context.Context) (*store.Lease, error) {
 	}
 	slices.Sort(names)
 	slices.Sort(blobs)
-	if err := lease.Hold(ctx, slices.Compact(names), slices.Compact(blobs)); err != nil {
-		return nil, errors.Join(err, lease.Release())
+	switch err := lease.Hold(ctx, slices.Compact(names), slices.Compact(blobs)); {
+	case errors.Is(err, containerizer.ErrResourceExhausted):
+		return lease, use, nil
+	case err != nil:
+		return nil, nil, errors.Join(err, lease.Release())
 	}
-	return lease, nil
+	use.Release()
+	return lease, nil, nil
 }
 
 // read reads names before images and images before layers: a pull makes them the

@@ -33,6 +33,7 @@ func (p *Provisioner) Import(ctx context.Context, r io.Reader, o containerizer.I
 	if err := p.store.Init(); err != nil {
 		return nil, err
 	}
+	defer func() { p.giveBack(ctx, err) }()
 	if i.lease, err = p.store.NewLease(ctx); err != nil {
 		return nil, err
 	}

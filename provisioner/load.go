@@ -16,6 +16,7 @@ func (p *Provisioner) Load(ctx context.Context, r io.Reader, o containerizer.Pul
 	if err := p.store.Init(); err != nil {
 		return nil, err
 	}
+	defer func() { p.giveBack(ctx, err) }()
 	lease, err := p.store.NewLease(ctx)
 	if err != nil {
 		return nil, err

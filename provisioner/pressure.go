@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/provisioner/store"
 )
@@ -48,6 +49,35 @@ func (p *Provisioner) makeRoom(ctx context.Context, i *store.Image) {
 	if err != nil {
 		p.log.Warn("no room made for a pull", log.String("digest", string(i.Manifest.Digest)), log.Error(err))
 	}
+}
+
+// giveBack takes away at once what a pull made that found the disk full: layers that
+// were whole by then, and what belongs to no image in general.
+func (p *Provisioner) giveBack(ctx context.Context, why error) {
+	if !errors.Is(why, containerizer.ErrResourceExhausted) {
+		return
+	}
+	const most = time.Minute
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
+	defer cancel()
+	if err := errors.Join(p.collect(ctx), p.store.Sweep(ctx)); err != nil {
+		p.log.Warn("no space given back after a pull", log.Error(err))
+	}
+}
+
+// collect takes away what belongs to no image.
+func (p *Provisioner) collect(ctx context.Context) error {
+	lock, err := p.store.Collect(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	images, _, err := p.store.Images() // broken ones are Check's
+	if err != nil {
+		return err
+	}
+	_, err = p.store.CollectGarbage(ctx, images)
+	return err
 }
 
 // excess is how much has to go for need bytes more to end below the low mark; 0 as

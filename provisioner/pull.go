@@ -49,6 +49,7 @@ func (p *Provisioner) pull(ctx context.Context, source containerizer.ImageSource
 	if err := p.store.Init(); err != nil {
 		return nil, err
 	}
+	defer func() { p.giveBack(ctx, err) }()
 	names, policyName := []string{name}, name
 	if l != nil {
 		names, policyName = l.names, l.origin

@@ -216,17 +216,7 @@ func (c *checker) finish(ctx context.Context) error {
 	if len(c.report.Found) == 0 || c.lost {
 		return nil
 	}
-	lock, err := c.p.store.Collect(ctx)
-	if err != nil {
-		return err
-	}
-	defer lock.Release()
-	images, _, err := c.p.store.Images()
-	if err != nil {
-		return err
-	}
-	_, err = c.p.store.CollectGarbage(ctx, images)
-	return err
+	return c.p.collect(ctx)
 }
 
 // restore makes one image again. What the store has of it is verified on the way;

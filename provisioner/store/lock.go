@@ -145,6 +145,9 @@ func (l *Lease) Release() error {
 func (s *Store) dropStage(id string) error {
 	found, err := filepath.Glob(s.path("stage", id+"-*"))
 	for _, path := range found {
+		if rerr := os.Remove(path); rerr == nil || notExist(rerr) { // a file: its space comes back at once
+			continue
+		}
 		err = errors.Join(err, s.Trash(path))
 	}
 	return err
