@@ -104,6 +104,11 @@ test-vm-systemd: ## the control groups of isolators/cgroup/systemd under a real 
 	.ci/packages vm
 	.ci/test-vm-systemd
 
+.PHONY: test-vm-power
+test-vm-power: build ## cuts the power of such a machine in the middle of pulls (two minutes)
+	.ci/packages vm
+	.ci/test-vm-power $(BIN)
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	@$(GO) list ./... | while read -r pkg; do \

@@ -15,6 +15,8 @@
 //     in the user's cache directory, or the one of -kernel and -modules-dir
 //   - with -disk, an ext4 filesystem on /disk, where temporary files go: the memory
 //     filesystem of old kernels lacks mounts with mapped ids, for one
+//     with -disk-image it stays for the next run; with -cut a run ends as by a power cut,
+//     which takes from the disk what the guest has not written to it
 //   - a root filesystem in memory with the static busybox and links for all of its
 //     applets, /etc/passwd and friends, and the files that were asked for:
 //     -file SRC[:DST] copies a file or a folder (DST is SRC's absolute path when

@@ -46,7 +46,8 @@ func (m *machine) run(ctx context.Context) (int, error) {
 	var answer plan.Status
 	answered := false
 	var group errgroup.Group
-	got := newCounter(os.Stdout)
+	power := &breaker{w: os.Stdout, after: m.options.cut, cut: end}
+	got := newCounter(power)
 	group.Go(func() error { return receive(output, func(c net.Conn) error { _, err := io.Copy(got, c); return err }) })
 	group.Go(func() error {
 		defer end() // nothing more to come: the guest waits to be ended
@@ -65,6 +66,8 @@ func (m *machine) run(ctx context.Context) (int, error) {
 	_ = status.Close()
 	failed := group.Wait()
 	switch {
+	case power.done.Load():
+		return 0, nil
 	case ctx.Err() != nil:
 		return 0, m.died(ctx.Err())
 	case !answered && failed != nil:
@@ -114,7 +117,7 @@ func (m *machine) command(ctx context.Context) *exec.Cmd {
 		"-device", "virtserialport,chardev=status,name=" + plan.StatusPort,
 	}
 	if m.options.diskMiB > 0 {
-		args = append(args, "-drive", "if=virtio,format=raw,cache=unsafe,file="+filepath.Join(m.dir, "disk"))
+		args = append(args, "-drive", "if=virtio,format=raw,cache=unsafe,file="+m.options.diskImage)
 	}
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Stderr = os.Stderr

@@ -32,6 +32,8 @@ type options struct {
 	modulesDir  string
 	memoryMiB   int
 	diskMiB     int
+	diskImage   string
+	cut         time.Duration
 	cpus        int
 	timeout     time.Duration
 	accelerator string
@@ -80,6 +82,8 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.modulesDir, "modules-dir", "", "the `folder` of modules that belongs to -kernel")
 	f.IntVar(&o.memoryMiB, "memory", 2048, "memory in `MiB`")
 	f.IntVar(&o.diskMiB, "disk", 0, "put an ext4 filesystem of so many `MiB` on /disk and make it TMPDIR")
+	f.StringVar(&o.diskImage, "disk-image", "", "the `file` with that filesystem, which is made if it is missing, and kept")
+	f.DurationVar(&o.cut, "cut", 0, "cut the power this `time` after the program has printed the line \""+cutLine+"\"; that is success")
 	f.IntVar(&o.cpus, "cpus", 2, "`number` of processors")
 	f.StringVar(&o.accelerator, "accel", "tcg", "qemu's `accelerator`: tcg emulates anywhere, kvm is faster where it works")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "give up after this `time`")
@@ -104,9 +108,12 @@ func parse(args []string) (*options, error) {
 	return o, nil
 }
 
-// makeDisk makes a sparse file with a filesystem; none for a size of 0.
+// makeDisk makes a sparse file with a filesystem; none for a size of 0, or where it is.
 func makeDisk(ctx context.Context, path string, sizeMiB int) error {
 	if sizeMiB == 0 {
+		return nil
+	}
+	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
 	mkfs := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", path, strconv.Itoa(sizeMiB)+"M")
@@ -136,7 +143,10 @@ func run(ctx context.Context, o *options) (int, error) {
 	if err := buildRamdisk(ctx, ramdisk, kernel, o); err != nil {
 		return 0, fmt.Errorf("build the machine's ramdisk: %w", err)
 	}
-	if err := makeDisk(ctx, filepath.Join(dir, "disk"), o.diskMiB); err != nil {
+	if o.diskImage == "" {
+		o.diskImage = filepath.Join(dir, "disk")
+	}
+	if err := makeDisk(ctx, o.diskImage, o.diskMiB); err != nil {
 		return 0, fmt.Errorf("make the machine's disk: %w", err)
 	}
 	m := &machine{dir: dir, kernel: kernel.Image, ramdisk: ramdisk, options: o}
