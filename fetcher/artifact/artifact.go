@@ -103,7 +103,8 @@ func (f *Fetcher) Fetch(ctx context.Context, dir string, list []containerizer.Ar
 	done := make([]containerizer.FetchedArtifact, len(run.jobs))
 	for i, j := range run.jobs {
 		if err := j.place(); err != nil {
-			return nil, fmt.Errorf("place artifact %q in %q: %w", j.ref, dir, uri.DiskError(err))
+			err = fmt.Errorf("place artifact %q in %q: %w", j.ref, dir, uri.DiskError(err))
+			return nil, errors.Join(err, run.placed.undo(run.stage))
 		}
 		done[i] = j.done
 	}
@@ -115,6 +116,7 @@ type fetch struct {
 	f     *Fetcher
 	stage *stage
 	jobs  []*job
+	placed placed
 	bytes atomic.Int64 // downloaded or about to be, by all jobs
 
 	mu       sync.Mutex // orders the calls of progress

@@ -24,7 +24,8 @@ func (j *job) place() error {
 		if err != nil {
 			return fmt.Errorf("open what was extracted: %w", err)
 		}
-		err = merge(tree, dest, "", 0)
+		m := &merger{placed: &j.x.placed, tree: j.treeName()}
+		err = m.merge(tree, dest, "", 0)
 		_ = unix.Close(tree) // a directory
 		if err != nil {
 			return err
@@ -59,7 +60,7 @@ func (j *job) placeFile(dest int) error {
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return fmt.Errorf("chmod: %w", err)
 	}
-	return move(from, j.fileName(), parent, base, j.done.Path)
+	return j.x.placed.move(from, j.fileName(), parent, base, movement{from: j.fileName(), to: j.done.Path})
 }
 
 // parents opens the directories on the way to a file, and makes those that are
@@ -69,11 +70,13 @@ func (j *job) parents(dest int, dir string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open the directory: %w", err)
 	}
+	where := ""
 	for name := range strings.SplitSeq(dir, "/") {
 		if name == "" || name == "." {
 			continue
 		}
-		next, err := j.step(at, name)
+		where = path.Join(where, name)
+		next, err := j.step(at, name, where)
 		_ = unix.Close(at) // a directory
 		if err != nil {
 			return -1, fmt.Errorf("directory %q of the output: %w", name, err)
@@ -83,7 +86,7 @@ func (j *job) parents(dest int, dir string) (int, error) {
 	return at, nil
 }
 
-func (j *job) step(at int, name string) (int, error) {
+func (j *job) step(at int, name, where string) (int, error) {
 	fd, err := unix.Openat(at, name, openDir, 0)
 	switch {
 	case err == nil:
@@ -96,6 +99,7 @@ func (j *job) step(at int, name string) (int, error) {
 	if err := unix.Mkdirat(at, name, 0o755); err != nil {
 		return -1, class(err)
 	}
+	j.x.placed.made(where)
 	if fd, err = unix.Openat(at, name, openDir, 0); err != nil {
 		return -1, err
 	}
@@ -106,9 +110,15 @@ func (j *job) step(at int, name string) (int, error) {
 	return fd, nil
 }
 
+// merger moves what was extracted from one archive.
+type merger struct {
+	placed *placed
+	tree   string // in the stage
+}
+
 // merge moves the content of directory from into directory to. Directories that both
 // have are merged, everything else is replaced; a link in to is never followed.
-func merge(from, to int, at string, depth int) error {
+func (m *merger) merge(from, to int, at string, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%q is more than %d directories deep: %w", at, maxDepth, containerizer.ErrResourceExhausted)
 	}
@@ -119,19 +129,19 @@ func merge(from, to int, at string, depth int) error {
 	for _, name := range names {
 		where := path.Join(at, name)
 		if !isDir(from, name) || !isDir(to, name) {
-			if err := move(from, name, to, name, where); err != nil {
+			if err := m.placed.move(from, name, to, name, movement{from: path.Join(m.tree, where), to: where}); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := mergeDir(from, to, name, where, depth); err != nil {
+		if err := m.dir(from, to, name, where, depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func mergeDir(from, to int, name, where string, depth int) error {
+func (m *merger) dir(from, to int, name, where string, depth int) error {
 	a, err := unix.Openat(from, name, openDir, 0)
 	if err != nil {
 		return fmt.Errorf("open %q: %w", where, err)
@@ -142,30 +152,12 @@ func mergeDir(from, to int, name, where string, depth int) error {
 		return fmt.Errorf("open %q: %w", where, err)
 	}
 	defer func() { _ = unix.Close(b) }() // a directory
-	return merge(a, b, where, depth+1)
+	return m.merge(a, b, where, depth+1)
 }
 
 func isDir(at int, name string) bool {
 	var st unix.Stat_t
 	return unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
-}
-
-// move renames, in place of what is there unless that is a directory.
-func move(from int, name string, to int, base, where string) error {
-	err := unix.Renameat(from, name, to, base)
-	if errors.Is(err, unix.ENOTDIR) { // a directory in place of a file
-		if err := unix.Unlinkat(to, base, 0); err != nil {
-			return fmt.Errorf("replace %q: %w", where, err)
-		}
-		err = unix.Renameat(from, name, to, base)
-	}
-	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("%q is a directory already: %w", where, containerizer.ErrAlreadyExists)
-	}
-	if err != nil {
-		return fmt.Errorf("move to %q: %w", where, class(err))
-	}
-	return nil
 }
 
 // list returns the names in a directory.
