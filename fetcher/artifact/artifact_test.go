@@ -450,19 +450,22 @@ func TestCacheTooSmall(t *testing.T) {
 func TestOneDownloadForAll(t *testing.T) {
 	b := newBench(t)
 	b.files["x"] = "content"
+	const many = 8
 	var bodies atomic.Int32
+	var wg, begun sync.WaitGroup
+	begun.Add(many)
 	b.hook = func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("If-None-Match") == "" {
 			bodies.Add(1)
 		}
-		time.Sleep(20 * time.Millisecond) // so that the others come meanwhile
+		begun.Wait() // the others come meanwhile
 		return false
 	}
-	var wg sync.WaitGroup
-	for i := range 8 {
+	for i := range many {
 		wg.Go(func() {
 			dir := filepath.Join(t.TempDir())
 			f := artifact.New([]uri.Scheme{web.New(web.Options{})}, cache.New(b.root, cache.Options{}), &extractor{}, b.o)
+			begun.Done()
 			done, err := f.Fetch(t.Context(), dir, []containerizer.Artifact{{URI: b.url + "x", Cache: true, Output: fmt.Sprint(i)}}, containerizer.FetchOptions{})
 			if err != nil || done[0].Bytes != 7 {
 				t.Errorf("%+v, %v", done, err)

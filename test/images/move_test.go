@@ -1,11 +1,13 @@
 package images_test
 
 import (
+	"bufio"
 	"archive/tar"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -43,26 +44,37 @@ func realRegistry(t *testing.T) string {
 	}
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "registry.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: %q}\n", dir, host)
+	text := fmt.Sprintf("version: 0.1\nlog: {level: info, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: %q}\n", dir, host)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "docker-registry", "serve", conf)
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Wait() }) // the test's context has ended it
-	for range 200 {
-		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", host)
-		if err == nil {
-			_ = c.Close()
-			return host
-		}
-		time.Sleep(50 * time.Millisecond)
+	lines := bufio.NewScanner(log)
+	var seen strings.Builder
+	for !strings.Contains(seen.String(), "listening on") && lines.Scan() {
+		seen.WriteString(lines.Text() + "\n")
 	}
-	t.Fatal("docker-registry does not answer")
-	return ""
+	if !strings.Contains(seen.String(), "listening on") {
+		t.Fatalf("docker-registry does not listen: %s", seen.String())
+	}
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		_, _ = io.Copy(io.Discard, log) // its end is that of the registry
+	}()
+	t.Cleanup(func() { // the test's context has ended it
+		<-drained
+		_ = cmd.Wait()
+	})
+	return host
 }
 
 // platformImage is an image for one architecture.
