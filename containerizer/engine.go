@@ -11,6 +11,9 @@ import (
 type LaunchOptions struct {
 	// Attach connects a client from the first byte of output.
 	Attach *IO
+	// Artifacts, when set, is told how the fetch of the container's artifacts gets on:
+	// from one goroutine at a time, and it must return quickly.
+	Artifacts func(ArtifactProgress)
 }
 
 // Lifecycle makes containers, lets them run and ends them. Every change is an

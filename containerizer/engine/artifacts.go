@@ -15,7 +15,7 @@ import (
 // fetchArtifacts brings the artifacts of c into its sandbox, unless an earlier launch
 // has done so. The sandbox is in ROOT then, because STATE is memory as a rule, and
 // stays until the container is destroyed.
-func (e *Engine) fetchArtifacts(ctx context.Context, op *operation, c *containerizer.Container) error {
+func (e *Engine) fetchArtifacts(ctx context.Context, op *operation, c *containerizer.Container, progress func(containerizer.ArtifactProgress)) error {
 	if len(c.Spec.Artifacts) == 0 {
 		return nil
 	}
@@ -40,7 +40,7 @@ func (e *Engine) fetchArtifacts(ctx context.Context, op *operation, c *container
 	}
 	e.step(op, "launch.fetch")
 	files := filepath.Join(dir, filesFolder)
-	if _, err := e.opts.Artifacts.Fetch(ctx, files, c.Spec.Artifacts, containerizer.FetchOptions{Owner: owner}); err != nil {
+	if _, err := e.opts.Artifacts.Fetch(ctx, files, c.Spec.Artifacts, containerizer.FetchOptions{Owner: owner, Progress: progress}); err != nil {
 		return err
 	}
 	// A power cut may lose some of it, so another boot fetches again.

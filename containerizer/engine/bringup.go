@@ -49,7 +49,7 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 	if c.Parent, err = e.parentOf(l.id); err != nil {
 		return err
 	}
-	if err := e.fetchArtifacts(ctx, op, c); err != nil {
+	if err := e.fetchArtifacts(ctx, op, c, o.Artifacts); err != nil {
 		return err
 	}
 	info, err := e.isolate(ctx, op, h, c)

@@ -135,6 +135,9 @@ func (m *newContainer) launch(
 	ctx context.Context, o containerizer.LaunchOptions, client *session,
 ) (s containerizer.Session, err error) {
 	start := func() error {
+		progress := m.artifacts()
+		defer progress.finish()
+		o.Artifacts = progress.update
 		s, err = m.engine.Launch(ctx, m.id, m.spec, o)
 		return err
 	}
@@ -159,7 +162,9 @@ func (m *newContainer) launch(
 }
 
 // withImage runs make. The image is pulled first if it must be; when it may be
-// local, that shows when make misses it, so that nothing is looked up twice.
+// local, that shows when make misses it, so that nothing is looked up twice. With
+// artifacts, which may be missed as well, it is looked up before: they would be asked
+// for again.
 func (m *newContainer) withImage(ctx context.Context, do func() error) error {
 	if err := m.makeVolumes(); err != nil {
 		return err
@@ -172,7 +177,7 @@ func (m *newContainer) withImage(ctx context.Context, do func() error) error {
 	local := wanted
 	local.Pull = containerizer.PullNever
 	m.spec.Image = &local
-	if wanted.Pull == containerizer.PullMissing {
+	if wanted.Pull == containerizer.PullMissing && len(m.spec.Artifacts) == 0 {
 		err := do()
 		// What is not trusted yet may be, once the registry was asked for signatures.
 		if !errors.Is(err, containerizer.ErrNotFound) && !errors.Is(err, containerizer.ErrUntrusted) {

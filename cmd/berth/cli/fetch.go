@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-dev/berth/cmd/berth/internal/format"
+	"github.com/berth-dev/berth/cmd/berth/internal/progress"
 	"github.com/berth-dev/berth/containerizer"
 )
 
@@ -123,6 +124,39 @@ func (a *App) fetch(ctx context.Context, f *fetchFlags, uris []string) error {
 		return err
 	}
 	return printFetched(a, done, f.format)
+}
+
+// artifactProgress shows how the artifacts of a launch get on. It ends with the last of
+// them, before the container's output begins.
+type artifactProgress struct {
+	display  *progress.Display
+	list     []containerizer.Artifact
+	complete int
+	news     bool // that all of it was in the cache is none
+	finished bool
+}
+
+func (m *newContainer) artifacts() *artifactProgress {
+	return &artifactProgress{display: (&pullFlags{quiet: m.quiet}).progress(m.app), list: m.spec.Artifacts}
+}
+
+func (a *artifactProgress) update(p containerizer.ArtifactProgress) {
+	if a.news = a.news || p.Phase == "downloading" || p.Phase == "extracting"; a.news {
+		a.display.Update(showArtifact(a.list, p))
+	}
+	if p.Phase == "complete" {
+		a.complete++
+	}
+	if a.complete == len(a.list) {
+		a.finish()
+	}
+}
+
+func (a *artifactProgress) finish() {
+	if !a.finished {
+		a.finished = true
+		a.display.Finish()
+	}
 }
 
 // showArtifact is a line of progress.
