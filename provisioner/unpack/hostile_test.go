@@ -293,6 +293,10 @@ func TestNoCommand(t *testing.T) {
 	if _, err := unpack.Run(t.Context(), []string{"/nonexistent"}, f, strings.NewReader(""), unpack.Limits{}); err == nil {
 		t.Error("a missing command was run")
 	}
+	oom := []string{"/bin/sh", "-c", "echo 'fatal error: runtime: out of memory' >&2; exit 2"}
+	if _, err := unpack.Run(t.Context(), oom, f, strings.NewReader(""), unpack.Limits{}); !errors.Is(err, containerizer.ErrResourceExhausted) {
+		t.Errorf("a child without memory: %v", err)
+	}
 	if _, err := unpack.Run(t.Context(), []string{"/bin/true"}, f, strings.NewReader(""), unpack.Limits{}); err == nil || !strings.Contains(err.Error(), "without a result") {
 		t.Errorf("a command that does nothing: %v", err)
 	}

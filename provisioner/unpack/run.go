@@ -150,7 +150,11 @@ func (c *child) finish() (*Result, error) {
 	werr := c.cmd.Wait()
 	var reply Reply
 	if err := json.Unmarshal(b, &reply); err != nil || (reply.Result == nil && reply.Error == "") {
-		return nil, fmt.Errorf("unpacking ended without a result: %s: %w", bytes.TrimSpace(c.stderr.Bytes()), errors.Join(errNoResult, werr))
+		said := bytes.TrimSpace(c.stderr.Bytes())
+		if bytes.Contains(said, []byte("out of memory")) { // the Go runtime's words, with a stack behind them
+			return nil, fmt.Errorf("unpacking takes more memory than its limit allows: %w", containerizer.ErrResourceExhausted)
+		}
+		return nil, fmt.Errorf("unpacking ended without a result: %s: %w", said, errors.Join(errNoResult, werr))
 	}
 	if err := reply.Err(); err != nil {
 		return nil, err

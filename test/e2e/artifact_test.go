@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
@@ -183,6 +184,34 @@ func TestRunWithArtifacts(t *testing.T) {
 		}
 	}
 	n.must("system", "prune", "-f", "--artifacts")
+}
+
+// A missing artifact is asked for once, by a launch that shows how the others get on.
+func TestArtifactsOfLaunch(t *testing.T) {
+	t.Parallel()
+	var missing atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/missing" {
+			missing.Add(1)
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, "content") // the client is gone, then
+	}))
+	t.Cleanup(s.Close)
+	n := newNode(t)
+	n.must(n.run([]string{"--rm", "--artifact", s.URL + "/file"}, "true")...)
+	n.before = listFiles(t, n.dir)
+	if r := n.berth(n.run([]string{"--rm", "--artifact", s.URL + "/missing"}, "true")...); r.code != 125 || missing.Load() != 1 {
+		t.Errorf("it was asked for %d times: %+v", missing.Load(), r)
+	}
+	r := n.berth(n.run([]string{"--rm", "--artifact", s.URL + "/file"}, "cat", "/sandbox/file")...)
+	if r.stdout != "content" || !strings.Contains(r.stderr, "downloading") || !strings.Contains(r.stderr, "complete") {
+		t.Errorf("run says %+v", r)
+	}
+	if r := n.berth(n.run([]string{"--rm", "-q", "--artifact", s.URL + "/file"}, "true")...); r.stderr != "" {
+		t.Errorf("quiet run says %+v", r)
+	}
 }
 
 // A fetch that is killed at any point is finished by the next one, and leaves nothing

@@ -63,6 +63,16 @@ func probe() int {
 	})
 	try("make a namespace", func() error { return unix.Unshare(unix.CLONE_NEWUSER) })
 	try("become another user", func() error { return unix.Setuid(1) })
+	anonymous := func(size, kind int) error {
+		b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|kind)
+		if err != nil {
+			return err
+		}
+		return unix.Munmap(b)
+	}
+	try("share memory", func() error { return anonymous(4096, unix.MAP_SHARED) })
+	try("have memory", func() error { return anonymous(64<<20, unix.MAP_PRIVATE) })
+	try("have more memory than allowed", func() error { return anonymous(2*memoryLimit, unix.MAP_PRIVATE) })
 	b, err := json.Marshal(got)
 	if err != nil {
 		return 1
@@ -113,6 +123,7 @@ func TestConfinement(t *testing.T) {
 		"make a file": "done", "chown": "done", "make a whiteout": "done",
 		"open the host's files": missing, "open above the root": missing, "open proc": missing, "open a device": "permission denied",
 		"make a socket": refused, "execute": refused, "mount": refused, "chroot": refused, "change directory": refused, "trace": refused,
+		"share memory": refused, "have memory": "done", "have more memory than allowed": "cannot allocate memory",
 		"kill": refused, "fork": refused, "make a namespace": refused, "become another user": refused,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
