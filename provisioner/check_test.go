@@ -327,7 +327,9 @@ func TestFailedRepairKeepsNames(t *testing.T) {
 // TestForgettingWhatIsLost removes the name of an image that could not be repaired.
 func TestForgettingWhatIsLost(t *testing.T) {
 	for name, remove := range map[string]func(p *provisioner.Provisioner) (*containerizer.PruneReport, error){
-		"remove": func(p *provisioner.Provisioner) (*containerizer.PruneReport, error) { return p.Remove(t.Context(), "app", false) },
+		"remove": func(p *provisioner.Provisioner) (*containerizer.PruneReport, error) {
+			return p.Remove(t.Context(), "app", false)
+		},
 		"prune": func(p *provisioner.Provisioner) (*containerizer.PruneReport, error) {
 			return p.Prune(t.Context(), containerizer.PruneOptions{All: true})
 		},

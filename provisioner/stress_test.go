@@ -225,7 +225,7 @@ func stressProcess(t *testing.T, root string, worker, seed int, left time.Durati
 	}
 	err := cmd.Wait()
 	status, _ := cmd.ProcessState.Sys().(interface{ Signaled() bool })
-	if err != nil && !(kill && status.Signaled()) {
+	if err != nil && (!kill || !status.Signaled()) {
 		t.Errorf("worker %d: %v\n%s", worker, err, &out)
 	} else if !kill {
 		t.Logf("worker %d: %s", worker, bytes.TrimSpace(out.Bytes()))

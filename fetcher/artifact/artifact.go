@@ -113,11 +113,11 @@ func (f *Fetcher) Fetch(ctx context.Context, dir string, list []containerizer.Ar
 
 // fetch is one run of Fetch.
 type fetch struct {
-	f     *Fetcher
-	stage *stage
-	jobs  []*job
+	f      *Fetcher
+	stage  *stage
+	jobs   []*job
 	placed placed
-	bytes atomic.Int64 // downloaded or about to be, by all jobs
+	bytes  atomic.Int64 // downloaded or about to be, by all jobs
 
 	mu       sync.Mutex // orders the calls of progress
 	progress func(containerizer.ArtifactProgress)

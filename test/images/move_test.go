@@ -1,8 +1,8 @@
 package images_test
 
 import (
-	"bufio"
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
