@@ -3,7 +3,7 @@
 
 // Command berth-images is the whole command line of berth. The command berth becomes
 // it (execve(2)) for everything but the life of containers whose images are there:
-// it alone links what speaks to registries, and unpacks.
+// it alone links what speaks to registries. Layers it has berth-unpack unpack.
 package main
 
 import (
@@ -16,7 +16,6 @@ import (
 	"github.com/berth-dev/berth/cmd/internal/weburl"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 	"github.com/berth-dev/berth/provisioner/trust"
-	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
 
 // version and commit are set by the linker (Makefile).
@@ -26,9 +25,6 @@ var (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == fetching.UnpackChild {
-		os.Exit(apply.ChildMain(os.Args[2:]))
-	}
 	app := &cli.App{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, OpenURL: weburl.Open, Elsewhere: elsewhere,
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
@@ -64,6 +60,6 @@ func open(s cli.Settings) (cli.Node, error) {
 	}
 	return wiring.New(s.Config, s.ConfigPath, log, wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		Verifier: trust.Verifier{}, Unpack: []string{self, fetching.UnpackChild}, Command: berth,
+		Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
 	}), nil
 }

@@ -108,7 +108,7 @@ func TestEscapes(t *testing.T) {
 // TestLongPaths has paths that no single system call takes.
 func TestLongPaths(t *testing.T) {
 	name := strings.Repeat(strings.Repeat("n", 200)+"/", 50)
-	dirPath, res, err := layer(t, unpack.Limits{}, archive(t, file(name+"f", "x"), file(name+".wh.gone", ""), file(name+"o/.wh..wh..opq", "")))
+	dirPath, res, err := layer(t, unpack.Limits{Processors: 1}, archive(t, file(name+"f", "x"), file(name+".wh.gone", ""), file(name+"o/.wh..wh..opq", "")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestWorkIsLinear(t *testing.T) {
 			took := func(n int) time.Duration {
 				data := make(n)
 				start := processorTime(t)
-				if _, _, err := layer(t, unpack.Limits{Ratio: 1 << 20}, data); err != nil {
+				if _, _, err := layer(t, unpack.Limits{Ratio: 1 << 20, Processors: 2}, data); err != nil {
 					t.Fatal(err)
 				}
 				return processorTime(t) - start

@@ -3,7 +3,6 @@ package unpack_test
 import (
 	"archive/tar"
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/provisioner/unpack"
@@ -60,7 +60,9 @@ func archive(tb testing.TB, entries ...entry) []byte {
 		if h.ModTime.IsZero() && h.Typeflag != tar.TypeXGlobalHeader {
 			h.ModTime = time.Unix(1_000_000_000, 0)
 		}
-		h.Format = cmp.Or(h.Format, tar.FormatPAX)
+		if h.Format == tar.FormatUnknown {
+			h.Format = tar.FormatPAX
+		}
 		if err := w.WriteHeader(&h); err != nil {
 			tb.Fatalf("header of %q: %v", h.Name, err)
 		}
@@ -74,8 +76,33 @@ func archive(tb testing.TB, entries ...entry) []byte {
 	return b.Bytes()
 }
 
-// layer unpacks in the real child and returns the directory.
+// layer unpacks in the real child and returns the directory. Unless limits name a
+// number of processors it does so with several and with one, which has to come to the
+// same.
 func layer(t *testing.T, limits unpack.Limits, data []byte) (string, *unpack.Result, error) {
+	t.Helper()
+	if limits.Processors > 0 {
+		return layerBy(t, limits, data)
+	}
+	limits.Processors = 1
+	one, oneRes, oneErr := layerBy(t, limits, data)
+	limits.Processors = 2
+	root, res, err := layerBy(t, limits, data)
+	if diff := cmp.Diff(res, oneRes); diff != "" {
+		t.Errorf("result with several processors and with one (-several +one):\n%s", diff)
+	}
+	if fmt.Sprint(err) != fmt.Sprint(oneErr) {
+		t.Errorf("error with several processors %v, with one %v", err, oneErr)
+	}
+	if err == nil {
+		if diff := cmp.Diff(tree(t, root), tree(t, one)); diff != "" {
+			t.Errorf("tree with several processors and with one (-several +one):\n%s", diff)
+		}
+	}
+	return root, res, err
+}
+
+func layerBy(t *testing.T, limits unpack.Limits, data []byte) (string, *unpack.Result, error) {
 	t.Helper()
 	needRoot(t)
 	root := filepath.Join(t.TempDir(), "fs")

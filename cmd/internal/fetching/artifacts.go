@@ -2,7 +2,6 @@ package fetching
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -23,11 +22,8 @@ import (
 
 // Artifacts makes the fetcher of artifacts that cfg describes. It does no I/O.
 func Artifacts(cfg config.Config) (containerizer.Artifacts, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find the path of this program: %w", err)
-	}
 	conf := cfg.Artifacts
+	var err error
 	var sizes [3]int64
 	for i, s := range []struct{ key, value string }{
 		{"cache_size", conf.CacheSize}, {"max_size", conf.MaxSize}, {"max_unpacked", conf.MaxUnpacked},
@@ -42,7 +38,7 @@ func Artifacts(cfg config.Config) (containerizer.Artifacts, error) {
 	return artifact.New(
 		schemes(conf.Hadoop),
 		cache.New(filepath.Join(cfg.Root, "artifacts"), cache.Options{MaxBytes: sizes[0]}),
-		unpack.NewExtractor([]string{self, UnpackChild}),
+		unpack.NewExtractor(Unpacker()),
 		artifact.Options{
 			MaxBytes: sizes[1], MaxUnpackedBytes: sizes[2],
 			Downloader: uri.Downloader{Stall: time.Duration(conf.StallTimeoutSeconds) * time.Second},

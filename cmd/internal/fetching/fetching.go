@@ -14,9 +14,16 @@ import (
 	"github.com/berth-dev/berth/fetcher/registry/credential"
 )
 
-// UnpackChild is the first argument of a program that unpacks one layer, confined.
-// Such a process does nothing else.
-const UnpackChild = "unpack-child"
+// Unpacker is the command that unpacks one layer, confined. If it is missing, to
+// start it fails and says so; only what has to unpack needs it.
+func Unpacker() []string {
+	const name = "berth-unpack"
+	path, err := wiring.Program(name)
+	if err != nil {
+		path = name
+	}
+	return []string{path}
+}
 
 // New makes the fetcher that cfg describes. It does no I/O.
 func New(cfg config.Config) containerizer.Fetcher {

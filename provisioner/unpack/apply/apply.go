@@ -30,6 +30,9 @@ func Layer(root int, r io.Reader, limits unpack.Limits) (*unpack.Result, error) 
 	s := newStream(r, limits)
 	defer s.close()
 	u := newUnpacker(root, limits)
+	if !single() {
+		u.writer = newWriter()
+	}
 	defer u.dirs.close()
 	defer u.notes.close()
 	defer func() { _ = u.writer.close() }() // its error was seen if it still matters
@@ -52,7 +55,7 @@ type unpacker struct {
 	plain  bool // an archive that is no layer: nothing lies below it
 	notes  notes
 	buf    []byte
-	writer *writer
+	writer *writer // nil does the same at once
 
 	entries, bytes, disk int64
 	warnings             []string
@@ -60,7 +63,7 @@ type unpacker struct {
 }
 
 func newUnpacker(root int, limits unpack.Limits) *unpacker {
-	u := &unpacker{limits: limits, notes: newNotes(), buf: make([]byte, 128<<10), writer: newWriter()}
+	u := &unpacker{limits: limits, notes: newNotes(), buf: make([]byte, 128<<10)}
 	u.dirs = &dirStack{root: root, created: u.implicitDir}
 	u.notes.implicit[""] = struct{}{}
 	return u

@@ -61,7 +61,7 @@ func Archive(root int, in *os.File, x containerizer.Extraction) (*unpack.Result,
 	default:
 		err = fmt.Errorf("archives of the kind %q: %w", x.Kind, containerizer.ErrUnsupported)
 	}
-	if err := errors.Join(err, u.writer.close()); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := u.setLate(); err != nil {

@@ -132,6 +132,9 @@ func (w *writer) failure() error {
 
 // close waits until all files are written and closed. It is safe to be called twice.
 func (w *writer) close() error {
+	if w == nil {
+		return nil
+	}
 	if w.full != nil {
 		if w.cur != nil {
 			w.send()

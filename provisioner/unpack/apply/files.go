@@ -168,8 +168,7 @@ func (u *unpacker) file(h *tar.Header, base string, content io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
-	// Sizes in other archives than tar are only told.
-	if !u.plain && !sparse(h) && h.Size <= smallFile && !hasXattrs(h) {
+	if u.writer != nil && !sparse(h) && h.Size <= smallFile && !hasXattrs(h) {
 		u.disk += blocks(h.Size)
 		return u.writer.add(fd, h, content)
 	}
