@@ -147,13 +147,18 @@ func (m *making) make(ctx context.Context, open opener, keep *download, l store.
 		return err
 	}
 	defer func() { _ = target.Close() }()
+	child, err := unpack.Start(ctx, p.o.UnpackCommand, target, m.limits) // comes up while the blob is asked for
+	if err != nil {
+		return err
+	}
+	defer child.Close()
 	src, err := open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = src.Close() }()
 	v := &verifier{r: src, d: l.Blob, hash: manifest.NewHash(l.Blob.Digest), progress: m.progress, keep: keep}
-	res, err := unpack.Run(ctx, p.o.UnpackCommand, target, v, m.limits)
+	res, err := child.Unpack(ctx, v)
 	if err != nil {
 		return v.blame(err)
 	}

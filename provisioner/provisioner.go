@@ -78,7 +78,9 @@ func New(root string, fetcher containerizer.Fetcher, o Options) (*Provisioner, e
 		return nil, fmt.Errorf("there is no backend %q (%q and %q are possible): %w", o.Backend, BackendOverlay, BackendCopy, containerizer.ErrInvalid)
 	}
 	if o.Parallel <= 0 {
-		o.Parallel = max(2, min(runtime.GOMAXPROCS(0), 4))
+		// One more than processors: while a layer ends and the next one begins, another one
+		// uses its processor.
+		o.Parallel = max(2, min(runtime.GOMAXPROCS(0)+1, 4))
 	}
 	return &Provisioner{
 		fetcher: fetcher, store: store.New(filepath.Clean(root)), o: o, log: o.Log, slots: make(chan struct{}, o.Parallel),

@@ -25,10 +25,28 @@ const (
 )
 
 // Run unpacks the compressed tar stream r into the empty directory target, by a
-// child process: command is run with one argument appended, and must call
-// apply.ChildMain with it. target was opened by its absolute path. The error is r's, if r failed, else the child's.
-// Trusted attributes of overlayfs are set in target when Run returns.
+// child process: see Start and Unpack.
 func Run(ctx context.Context, command []string, target *os.File, r io.Reader, limits Limits) (*Result, error) {
+	c, err := Start(ctx, command, target, limits)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.Unpack(ctx, r)
+}
+
+// Child is a child process that waits for the stream of one layer.
+type Child struct {
+	*child
+	target *os.File
+	ended  bool
+}
+
+// Start starts a child that will unpack into the empty directory target, which was
+// opened by its absolute path: command is run with one argument appended, and must
+// call apply.ChildMain with it. Who starts it before asking for the stream does not
+// wait for both in turn. The caller closes it.
+func Start(ctx context.Context, command []string, target *os.File, limits Limits) (*Child, error) {
 	if len(command) == 0 {
 		return nil, fmt.Errorf("no command for unpacking is configured: %w", containerizer.ErrUnsupported)
 	}
@@ -40,8 +58,16 @@ func Run(ctx context.Context, command []string, target *os.File, r io.Reader, li
 	if err != nil {
 		return nil, fmt.Errorf("start unpacking by %q: %w", command[0], err)
 	}
+	return &Child{child: c, target: target}, nil
+}
+
+// Unpack feeds the child the compressed tar stream r, and waits for it. The error is
+// r's, if r failed, else the child's. Trusted attributes of overlayfs are set in the
+// target when Unpack returns. It is called once.
+func (c *Child) Unpack(ctx context.Context, r io.Reader) (*Result, error) {
 	copyErr := c.feed(r)
 	res, err := c.finish()
+	c.ended = true
 	if copyErr != nil {
 		return nil, copyErr
 	}
@@ -51,10 +77,21 @@ func Run(ctx context.Context, command []string, target *os.File, r io.Reader, li
 	if err != nil {
 		return nil, err
 	}
-	if err := mark(target, res); err != nil {
+	if err := mark(c.target, res); err != nil {
 		return nil, err
 	}
 	return res, nil
+}
+
+// Close ends a child that was not asked to unpack.
+func (c *Child) Close() {
+	if c.ended {
+		return
+	}
+	c.ended = true
+	_ = c.cmd.Process.Kill() // there was nothing for it to do
+	_ = c.stdin.Close()
+	_, _ = c.finish() // as before
 }
 
 // child is a running child process.

@@ -15,9 +15,11 @@ import (
 
 const (
 	maxZstdWindow = 128 << 20
-	// peekSize is as much as package inflate reads at once, so that it reads past
-	// the buffer in which we looked at the first bytes.
-	peekSize = 64 << 10
+	// peekSize is less than package inflate reads at once, so that it reads past the
+	// buffer in which we looked at the first bytes.
+	peekSize = 4 << 10
+	// bufferSize is for who reads little at a time.
+	bufferSize = 64 << 10
 )
 
 // decompressor finds out the compression by the content, as every other runtime
@@ -32,7 +34,7 @@ func decompressor(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		return gzipReader{inflate.New(br)}, nil
 	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}), len(head) == 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18}):
-		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderLowmem(true))
+		d, err := zstd.NewReader(bufio.NewReaderSize(br, bufferSize), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return nil, corrupt("zstd", err)
 		}
@@ -40,7 +42,7 @@ func decompressor(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte("BZh")), bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X'}):
 		return nil, fmt.Errorf("the layer is compressed with bzip2 or xz; gzip, zstd and none are possible: %w", containerizer.ErrUnsupported)
 	}
-	return io.NopCloser(br), nil
+	return io.NopCloser(bufio.NewReaderSize(br, bufferSize)), nil
 }
 
 func corrupt(what string, err error) error {
