@@ -12,6 +12,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/log"
+	"github.com/berth-dev/berth/provisioner/listing"
 	"github.com/berth-dev/berth/provisioner/manifest"
 	"github.com/berth-dev/berth/provisioner/store"
 )
@@ -57,8 +59,15 @@ func (p *Provisioner) pullOnce(ctx context.Context, source containerizer.ImageSo
 	return i, p.allowed(ctx, source, name, i)
 }
 
-// List returns all images, the latest pulled first.
+// List returns all images, the latest pulled first. As long as nothing has changed it
+// reads one file.
 func (p *Provisioner) List(context.Context) ([]containerizer.Image, error) {
+	stamp := p.store.Stamp()
+	if stamp != "" {
+		if list, ok := listing.Decode(p.store.Listing(), stamp); ok {
+			return list, nil
+		}
+	}
 	s, err := p.snapshot()
 	if err != nil {
 		return nil, err
@@ -72,6 +81,11 @@ func (p *Provisioner) List(context.Context) ([]containerizer.Image, error) {
 	out := make([]containerizer.Image, 0, len(s.images))
 	for _, i := range s.images {
 		out = append(out, s.describe(i))
+	}
+	if stamp != "" {
+		if err := p.store.WriteListing(listing.Encode(stamp, out)); err != nil { // the next one reads the records, too
+			p.log.Debug("list of images not kept", log.Error(err))
+		}
 	}
 	return out, nil
 }
@@ -87,11 +101,15 @@ func (p *Provisioner) Inspect(ctx context.Context, nameOrDigest string) (*contai
 	if err != nil {
 		return nil, err
 	}
-	s, err := p.snapshot()
+	all, err := p.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := s.describe(i)
+	n := slices.IndexFunc(all, func(other containerizer.Image) bool { return other.Manifest == i.Manifest.Digest })
+	if n < 0 {
+		return nil, fmt.Errorf("image %q was removed meanwhile: %w", nameOrDigest, containerizer.ErrNotFound)
+	}
+	out := all[n]
 	raw, err := p.readDocument(i.ConfigID, manifest.MaxConfigBytes)
 	if err != nil {
 		return nil, fmt.Errorf("image %q: %w", nameOrDigest, err)

@@ -16,6 +16,7 @@
 //	pending/…                          what is not known to be on disk yet
 //	trash/…                            what is to be deleted
 //	empty/                             an empty layer
+//	listing                            the last list of images, as long as it is right
 //	locks/{gc,names,sweep,flush,files}
 //
 // Invariants:
