@@ -33,7 +33,8 @@ func elsewhere(err error) string {
 }
 
 // Quick says whether args name a command that needs no means to fetch images, or
-// only when an image is missing: the life of containers, and what monitors start.
+// only when an image is missing: the life of containers, what monitors start, and the
+// list of images.
 func Quick(args []string) bool {
 	words := commandWords(args)
 	if len(words) == 0 {
@@ -44,7 +45,7 @@ func Quick(args []string) bool {
 	}
 	for _, c := range commands() {
 		if c.is(words[0]) {
-			return c.group == groupContainers || words[0] == "version"
+			return c.group == groupContainers || words[0] == "version" || words[0] == "images"
 		}
 	}
 	return false
