@@ -15,13 +15,24 @@ import (
 func (p *Provisioner) Tidy(budget int) (pending, trash int) { return p.store.Tidy(budget) }
 
 // makeLists lists the files of new layers. It reads all of them, mostly out of the
-// page cache, so it gives way to everything else.
+// page cache.
 func (p *Provisioner) makeLists(ctx context.Context) error {
+	return yielding(func() error { return p.store.MakeLists(ctx, stack.List) })
+}
+
+// deleteTrash deletes what was given up, and what killed processes left. No pull is to
+// feel it.
+func (p *Provisioner) deleteTrash(ctx context.Context) error {
+	return yielding(func() error { return p.store.Sweep(ctx) })
+}
+
+// yielding does work that gives way to everything else.
+func yielding(work func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the thread ends with the goroutine: its priority is its own
 		yieldToOthers()
-		done <- p.store.MakeLists(ctx, stack.List)
+		done <- work()
 	}()
 	return <-done
 }

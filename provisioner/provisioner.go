@@ -316,7 +316,7 @@ func (p *Provisioner) Recover(ctx context.Context, live []*containerizer.Contain
 func (p *Provisioner) Sweep(ctx context.Context) error {
 	err := p.store.Flush(ctx)
 	_, rerr := p.relieve(ctx, 0)
-	err = errors.Join(err, rerr, p.store.Sweep(ctx), p.makeLists(ctx))
+	err = errors.Join(err, rerr, p.deleteTrash(ctx), p.makeLists(ctx))
 	_, lerr := p.List(ctx) // for the next one to find it kept
 	return errors.Join(err, lerr)
 }

@@ -10,7 +10,8 @@
 // used before and that is deleted only at the end (ext4 makes files many times slower
 // right after mass deletion). Before each command memory is touched and given back
 // (the first touch of a virtual machine's memory can cost more than what is
-// measured) and everything is written to disk; how long the disk takes afterwards is
+// measured), everything is written to disk, and what commands left to the background is
+// done; how long the disk takes afterwards is
 // timed apart. Processor time is that of the client's process tree and of the daemon
 // with its children. Peak memory is the most that all these processes had at one
 // moment: their private pages, and what they map of files, once for each program.

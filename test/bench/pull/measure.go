@@ -37,10 +37,25 @@ func calm() error {
 	return nil
 }
 
-// measure runs one pull.
-func measure(ctx context.Context, s session, ref string) (figures, error) {
+// measure runs one pull, while the image removed is removed unless it is "".
+func measure(ctx context.Context, s session, ref, removed string) (_ figures, err error) {
+	if err := s.Settle(ctx); err != nil {
+		return figures{}, err
+	}
 	if err := calm(); err != nil {
 		return figures{}, err
+	}
+	if removed != "" {
+		argv := s.Remove(removed)
+		remove := exec.CommandContext(ctx, argv[0], argv[1:]...)
+		if err := remove.Start(); err != nil {
+			return figures{}, err
+		}
+		defer func() {
+			if rerr := remove.Wait(); err == nil && rerr != nil {
+				err = fmt.Errorf("%s: %w", strings.Join(argv, " "), rerr)
+			}
+		}()
 	}
 	argv := s.Pull(ref)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -56,7 +71,7 @@ func measure(ctx context.Context, s session, ref string) (figures, error) {
 		roots = append(roots, d)
 	}
 	memory := watch(roots...)
-	err := cmd.Wait()
+	err = cmd.Wait()
 	f := figures{wall: time.Since(start), peak: memory.stop()}
 	if err != nil {
 		return f, fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(out.String()))

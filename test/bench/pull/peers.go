@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,10 @@ type contender interface {
 type session interface {
 	// Pull is the command that pulls and unpacks an image.
 	Pull(ref string) []string
+	// Remove is the command that removes an image.
+	Remove(ref string) []string
+	// Settle waits for what commands left to be done in the background.
+	Settle(ctx context.Context) error
 	// Daemon is the process that does the work for the command; 0 is the command itself.
 	Daemon() int
 	Close() error
@@ -36,7 +41,8 @@ func (*berth) Name() string { return "berth" }
 
 // Open prepares a new root.
 func (b *berth) Open(_ context.Context, dir string) (session, error) {
-	return &command{args: []string{b.path, "--root", dir + "/root", "--state", dir + "/state", "pull", "-q"}}, nil
+	global := []string{b.path, "--root", dir + "/root", "--state", dir + "/state"}
+	return &command{global: global, pull: []string{"pull", "-q"}, dir: dir}, nil
 }
 
 // podman pulls by itself.
@@ -47,17 +53,48 @@ func (*podman) Name() string { return "podman" }
 
 // Open prepares a new root.
 func (p *podman) Open(_ context.Context, dir string) (session, error) {
-	return &command{args: []string{
+	global := []string{
 		p.path, "--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp", "--storage-driver", "overlay", "--events-backend", "none",
-		"pull", "-q", "--tls-verify=false",
-	}}, nil
+	}
+	return &command{global: global, pull: []string{"pull", "-q", "--tls-verify=false"}, dir: dir}, nil
 }
 
 // command is a session without a daemon.
-type command struct{ args []string }
+type command struct {
+	global, pull []string
+	dir          string
+}
 
 // Pull is the command that pulls.
-func (c *command) Pull(ref string) []string { return append(slices.Clip(c.args), ref) }
+func (c *command) Pull(ref string) []string { return slices.Concat(c.global, c.pull, []string{ref}) }
+
+// Remove is the command that removes.
+func (c *command) Remove(ref string) []string {
+	return slices.Concat(c.global, []string{"rmi", "-f", ref})
+}
+
+// Settle waits until no process has the session's directory among its arguments.
+func (c *command) Settle(ctx context.Context) error {
+	for range 600 {
+		found, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			return err
+		}
+		busy := slices.ContainsFunc(found, func(path string) bool {
+			b, err := os.ReadFile(path)
+			return err == nil && bytes.Contains(b, []byte(c.dir+"/"))
+		})
+		if !busy {
+			return nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return fmt.Errorf("there is still a process for %q", c.dir)
+}
 
 // Daemon is none.
 func (*command) Daemon() int { return 0 }
@@ -114,6 +151,21 @@ type daemon struct {
 // Pull is the command that asks the daemon.
 func (d *daemon) Pull(ref string) []string {
 	return []string{d.ctr, "-a", d.socket, "-n", "bench", "images", "pull", "--plain-http", "--snapshotter", "overlayfs", ref}
+}
+
+// Remove is the command that asks the daemon, which deletes in the background.
+func (d *daemon) Remove(ref string) []string {
+	return []string{d.ctr, "-a", d.socket, "-n", "bench", "images", "rm", ref}
+}
+
+// Settle gives the daemon time to collect garbage, which it does not tell of.
+func (*daemon) Settle(ctx context.Context) error {
+	select {
+	case <-time.After(time.Second):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Daemon is its process.

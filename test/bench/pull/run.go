@@ -33,6 +33,8 @@ type step struct {
 	title string
 	repo  string
 	by    byWhat
+	// removed is an image of this root whose removal begins with the pull.
+	removed string
 }
 
 type byWhat int
@@ -45,17 +47,20 @@ const (
 // cases are the steps done one after the other in one root.
 func cases() map[string][][]step {
 	return map[string][][]step{
-		"big":   {{{"big, cold", big, byTag}}},
-		"small": {{{"small, cold", small, byTag}}},
+		"big": {{{title: "big, cold", repo: big}}},
+		"small": {{
+			{title: "small, cold", repo: small},
+			{title: "many, cold, while small is removed", repo: many, removed: small},
+		}},
 		"many": {
 			{
-				{"many, cold", many, byTag},
-				{"many present, bottom layer differs", other, byTag},
-				{"nothing missing, by tag", many, byTag},
-				{"nothing missing, by digest, first time", many, byDigest},
-				{"nothing missing, by digest", many, byDigest},
+				{title: "many, cold", repo: many},
+				{title: "many present, bottom layer differs", repo: other},
+				{title: "nothing missing, by tag", repo: many},
+				{title: "nothing missing, by digest, first time", repo: many, by: byDigest},
+				{title: "nothing missing, by digest", repo: many, by: byDigest},
 			},
-			{{"the other bottom layer alone, cold", bottom, byTag}},
+			{{title: "the other bottom layer alone, cold", repo: bottom}},
 		},
 	}
 }
@@ -182,14 +187,18 @@ func (r *runner) session(ctx context.Context, c contender, steps []step) (_ []fi
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
+	defer func() { err = errors.Join(err, s.Settle(ctx), s.Close()) }()
 	var out []figures
 	for _, step := range steps {
 		ref := r.host + "/" + step.repo + ":1"
 		if step.by == byDigest {
 			ref = r.host + "/" + step.repo + "@" + r.images[step.repo].Digest
 		}
-		f, err := measure(ctx, s, ref)
+		removed := ""
+		if step.removed != "" {
+			removed = r.host + "/" + step.removed + ":1"
+		}
+		f, err := measure(ctx, s, ref, removed)
 		if err != nil {
 			return nil, err
 		}
