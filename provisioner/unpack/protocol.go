@@ -33,8 +33,9 @@ type Limits struct {
 	XattrBytes int `json:"xattrBytes,omitempty"`
 	// Notes bounds the directories and links that need more than unpacking.
 	Notes int `json:"notes,omitempty"`
-	// Processors that the child uses at once; 0 is all.
-	Processors int `json:"-"`
+	// Processors that the child uses at once; 0 is all. With one, nothing in it waits
+	// for another thread of it.
+	Processors int `json:"processors,omitempty"`
 }
 
 // WithDefaults fills in the zero fields.
@@ -47,6 +48,7 @@ func (l Limits) WithDefaults() Limits {
 		RatioAfter: or(l.RatioAfter, 100<<20),
 		XattrBytes: or(l.XattrBytes, 64<<10),
 		Notes:      or(l.Notes, 1_000_000),
+		Processors: l.Processors,
 	}
 }
 

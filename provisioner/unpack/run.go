@@ -123,7 +123,9 @@ func start(ctx context.Context, args []string, name string, target *os.File, pro
 	c.cmd.Stdin = in
 	c.prepare(target, result)
 	if processors > 0 {
-		c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS="+strconv.Itoa(processors))
+		// Not one: without an idle P the Go runtime takes the only one away from each
+		// system call longer than 20 us, and wakes a thread that finds nothing to do.
+		c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS="+strconv.Itoa(max(2, processors)))
 	}
 	if err := c.cmd.Start(); err != nil {
 		_ = stdin.Close()

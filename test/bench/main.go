@@ -74,7 +74,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 60, "`number` of busy rounds; idle ones are half as many")
 	f.StringVar(&o.pullFolder, "pull-folder", ".cache/bench", "`folder` that keeps the images of the case pull")
 	f.IntVar(&o.pullRounds, "pull-rounds", 3, "`number` of rounds of the case pull")
-	images := f.String("pull-images", "big,many,small", "`images` of the case pull, with commas")
+	images := f.String("pull-images", "big,many,small", "`images` of the case pull, with commas (removal is one more)")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -30,7 +30,7 @@ func Layer(root int, r io.Reader, limits unpack.Limits) (*unpack.Result, error) 
 	s := newStream(r, limits)
 	defer s.close()
 	u := newUnpacker(root, limits)
-	if !single() {
+	if !single(limits) {
 		u.writer = newWriter()
 	}
 	defer u.dirs.close()

@@ -84,7 +84,7 @@ type stream struct {
 
 func newStream(src io.Reader, limits unpack.Limits) *stream {
 	s := &stream{src: inflated{in: counter{r: src}, limits: limits}, sum: sha256.New()}
-	if single() {
+	if single(limits) {
 		return s
 	}
 	s.full, s.empty, s.quit = make(chan chunk, chunks), make(chan []byte, chunks), make(chan struct{})
@@ -96,7 +96,9 @@ func newStream(src io.Reader, limits unpack.Limits) *stream {
 }
 
 // single says whether threads of this process would only wait for each other.
-func single() bool { return runtime.GOMAXPROCS(0) == 1 }
+func single(l unpack.Limits) bool {
+	return l.Processors == 1 || l.Processors == 0 && runtime.NumCPU() == 1
+}
 
 // produce decompresses until the end, an error, or close. It owns full and src.
 func (s *stream) produce() {

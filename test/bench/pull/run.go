@@ -22,7 +22,7 @@ type Options struct {
 	Dir string
 	// Rounds of each case.
 	Rounds int
-	// Peers are the names of contenders; Images those of cases: big, many, small.
+	// Peers are the names of contenders; Images those of cases: big, many, small, removal.
 	Peers, Images []string
 	// Log tells who waits what goes on.
 	Log io.Writer
@@ -47,9 +47,12 @@ const (
 // cases are the steps done one after the other in one root.
 func cases() map[string][][]step {
 	return map[string][][]step{
-		"big": {{{title: "big, cold", repo: big}}},
-		"small": {{
-			{title: "small, cold", repo: small},
+		"big":   {{{title: "big, cold", repo: big}}},
+		"small": {{{title: "small, cold", repo: small}}},
+		// Not among the usual ones: where much was deleted, files are made slowly for a
+		// while, and the next contender would pay for it.
+		"removal": {{
+			{title: "small, cold, before its removal", repo: small},
 			{title: "many, cold, while small is removed", repo: many, removed: small},
 		}},
 		"many": {
