@@ -60,6 +60,7 @@ func BenchmarkList(b *testing.B) {
 	fillRecords(b, store.New(root), 1000)
 	p := open(b, root, newFakeFetcher())
 	run := func(b *testing.B) {
+		b.Helper()
 		b.ReportAllocs()
 		for b.Loop() {
 			if list, err := p.List(b.Context()); err != nil || len(list) != 1000 {

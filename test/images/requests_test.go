@@ -13,13 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-
-	gcr "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -97,14 +96,14 @@ func write(t *testing.T, ref string, i gcr.Image) (digest string) {
 	return d.String()
 }
 
-// blob is the path that a request for a layer has.
-func blob(t *testing.T, repo string, l gcr.Layer) string {
+// blob is the request for a layer.
+func blob(t *testing.T, l gcr.Layer) string {
 	t.Helper()
 	d, err := l.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return "GET /v2/" + repo + "/blobs/" + d.String()
+	return "GET /v2/team/app/blobs/" + d.String()
 }
 
 // TestOnlyWhatIsMissingIsAskedFor pulls images of which more and more is there. Every
@@ -144,7 +143,7 @@ func TestOnlyWhatIsMissingIsAskedFor(t *testing.T) {
 	}
 	const tag = "GET /v2/team/app/manifests/"
 	check("all is missing", pull("team/app:1"), tag+"1", config(app),
-		blob(t, "team/app", all[0]), blob(t, "team/app", all[1]), blob(t, "team/app", all[2]), blob(t, "team/app", all[3]))
+		blob(t, all[0]), blob(t, all[1]), blob(t, all[2]), blob(t, all[3]))
 	check("nothing is missing, by tag", pull("team/app:1"), tag+"1")
 	pull("team/app@" + digest) // gives it that name
 	if got := pull("team/app@" + digest); got != nil {
@@ -154,7 +153,7 @@ func TestOnlyWhatIsMissingIsAskedFor(t *testing.T) {
 	bottom := layers(t, 1)[0]
 	rebuilt := image(t, append([]gcr.Layer{bottom}, all[1:]...)...)
 	write(t, host+"/team/app:2", rebuilt)
-	check("the bottom layer is missing", pull("team/app:2"), tag+"2", config(rebuilt), blob(t, "team/app", bottom))
+	check("the bottom layer is missing", pull("team/app:2"), tag+"2", config(rebuilt), blob(t, bottom))
 	list, err := p.List(t.Context())
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%d images, %v", len(list), err)
