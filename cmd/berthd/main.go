@@ -8,9 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/berth-dev/berth/cmd/internal/fetching"
-	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
 
 // version and commit are set by the linker (Makefile).
@@ -20,9 +17,6 @@ var (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == fetching.UnpackChild {
-		os.Exit(apply.ChildMain(os.Args[2:]))
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := newRoot().ExecuteContext(ctx); err != nil {

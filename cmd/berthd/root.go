@@ -71,10 +71,6 @@ func serve(ctx context.Context, f *flags) error {
 		return err
 	}
 	logger := log.New(zapcore.NewCore(encoder(cfg.Daemon.LogFormat), zapcore.Lock(os.Stderr), level))
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	berth, err := wiring.Program("berth")
 	if err != nil {
 		return err
@@ -82,7 +78,7 @@ func serve(ctx context.Context, f *flags) error {
 	metrics := daemon.NewMetrics()
 	node := wiring.New(*cfg, path, logger, wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, Verifier: trust.Verifier{}, Unpack: []string{self, fetching.UnpackChild}, Command: berth,
+		Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
 	})
 	logger.Info("starting", log.String("version", version), log.String("go", runtime.Version()), log.Int("pid", os.Getpid()),
 		log.String("root", cfg.Root), log.String("state", cfg.State))
