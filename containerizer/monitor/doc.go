@@ -12,10 +12,11 @@
 // # Life
 //
 // A client starts a monitor by fork and exec, in a session of its own, with a
-// connection as descriptor 3 (so the first request can be waiting before the
-// monitor runs) and the private directory of the root container as descriptor 4.
-// For later clients it listens there as monitor.sock (mode 0600; other users are
-// refused by their credentials). It ends
+// connection as descriptor 3, so the first request can be waiting before the
+// monitor runs. It may do so before there is a container. The first frame is the
+// monitor's home, the private directory of the root container: for later clients it
+// listens there as monitor.sock (mode 0600; other users are refused by their
+// credentials). It ends
 //
 //   - when a client says so (Shutdown), or
 //   - when the root's process has ended and no client is connected that promised to
@@ -23,7 +24,8 @@
 //   - when no client came to launch anything.
 //
 // In the last two cases it kills the other processes it has, waits for them (two
-// seconds at most) and becomes, by execve(2), the exit command given at its start:
+// seconds at most) and becomes, by execve(2), the exit command given at its start
+// (unless it had no home, and so no container):
 // nothing is left behind, and the teardown of a container whose client died
 // happens without anybody waiting. The exit command keeps the monitor's pid.
 //

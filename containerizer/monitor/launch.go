@@ -66,6 +66,8 @@ func (m *monitor) mayLaunch(c *conn, t ticket, r *wire.Launch) wire.Error {
 		return wire.Error{Errno: uint32(syscall.EEXIST), Reason: wire.ReasonExists}
 	}
 	switch {
+	case m.dir < 0: // later clients would not find it
+		return wire.Error{Errno: uint32(syscall.ENOTDIR), Reason: wire.ReasonState}
 	case m.end != endNot:
 		return wire.Error{Errno: uint32(syscall.ESHUTDOWN), Reason: wire.ReasonState}
 	case len(m.elements) >= maxElements || len(c.sessions) >= maxSessions:

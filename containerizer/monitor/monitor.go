@@ -26,6 +26,7 @@ type monitor struct {
 	watches []watch // by descriptor
 	serial  uint32
 
+	// dir is the home: where the listener's socket is; -1 until it is known.
 	dir, listener, null int
 
 	conns    []*conn
@@ -96,11 +97,11 @@ func newMonitor() (*monitor, syscall.Errno) {
 	}
 	// Whatever the client's surroundings left open would stay so as long as the
 	// container.
-	if e := closeFrom(wire.DirFD + 1); e != 0 {
+	if e := closeFrom(wire.ConnFD + 1); e != 0 {
 		return nil, e
 	}
 	m := newInstance()
-	m.dir, m.listener = wire.DirFD, -1
+	m.dir, m.listener = -1, -1
 	poll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, errno(err)
@@ -120,7 +121,6 @@ func newMonitor() (*monitor, syscall.Errno) {
 		return nil, syscall.ENOMEM
 	}
 	syscall.CloseOnExec(wire.ConnFD)
-	syscall.CloseOnExec(wire.DirFD)
 	if err := syscall.SetNonblock(wire.ConnFD, true); err != nil {
 		return nil, errno(err)
 	}

@@ -24,6 +24,9 @@ func (m *monitor) request(c *conn, frame []byte, fds []int) {
 	case wire.TypeDescriptors:
 		m.keepDescriptors(t, fds)
 		return
+	case wire.TypeHome:
+		m.home(t, fds)
+		return
 	default:
 	}
 	closeAll(fds)
@@ -44,6 +47,16 @@ func (m *monitor) keepDescriptors(t ticket, fds []int) {
 		return
 	}
 	c.fds = append(c.fds, fds...)
+}
+
+// home takes the directory of the socket, once.
+func (m *monitor) home(t ticket, fds []int) {
+	if m.dir >= 0 || len(fds) != 1 {
+		closeAll(fds)
+		m.malformed(t)
+		return
+	}
+	m.dir = fds[0]
 }
 
 // elementRequest handles what names an element, or none.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -23,41 +24,63 @@ type Options struct {
 	Env []string
 }
 
-// Start spawns the program at binary as the monitor of the container whose
-// private directory is dir. It returns before the monitor runs; when it cannot be
-// started, the first request says why.
+// Start is Spawn and Enter.
 func Start(binary, dir string, o Options) (*Client, error) {
+	c, err := Spawn(binary, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Enter(dir); err != nil {
+		_ = c.Close() // the error is told
+		return nil, err
+	}
+	return c, nil
+}
+
+// Enter tells a monitor that was spawned the private directory of its container,
+// which has to come before the first launch.
+func (c *Client) Enter(dir string) error {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open monitor directory %q: %w", dir, err)
+	}
+	defer closeAll([]int{fd})
+	_ = c.send(wire.Header{Type: wire.TypeHome}, nil, fd) // where nobody receives it, the first request says why
+	return nil
+}
+
+// Spawn makes a process of the program at binary, to be the monitor of a container
+// that need not exist yet. It returns before the monitor runs; when it cannot be
+// started, the first request says why. A monitor that is closed without a directory
+// ends, and leaves out the exit command.
+func Spawn(binary string, o Options) (*Client, error) {
 	if len(o.ExitCommand) > 0 && o.ExitCommand[0][:min(1, len(o.ExitCommand[0]))] != "/" {
 		return nil, fmt.Errorf("exit command %q is no absolute path: %w", o.ExitCommand[0], containerizer.ErrInvalid)
 	}
-	dirFD, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open monitor directory %q: %w", dir, err)
-	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		_ = unix.Close(dirFD) // the error is told
 		return nil, fmt.Errorf("make a socket: %w", err)
 	}
 	s, err := newSocket(pair[0])
 	if err != nil {
-		_, _ = unix.Close(pair[1]), unix.Close(dirFD) // the error is told
+		_ = unix.Close(pair[1]) // the error is told
 		return nil, err
 	}
 	c := newClient(s)
 	c.started = make(chan struct{})
 	go func() {
-		err := c.spawn(binary, o, pair[1], dirFD)
+		err := c.spawn(binary, o, pair[1])
 		if err != nil {
 			c.fail(err) // before the end of the connection does
 		}
-		_, _ = unix.Close(pair[1]), unix.Close(dirFD) // nothing was written
+		_ = unix.Close(pair[1]) // nothing was written
 		close(c.started)
 		if err == nil {
 			c.reap()
 		}
 	}()
 	go c.run()
+	runtime.Gosched() // a process with one P would spawn it when it has nothing else to do
 	return c, nil
 }
 
@@ -67,7 +90,7 @@ func Start(binary, dir string, o Options) (*Client, error) {
 var thpMu sync.Mutex
 
 // spawn forks and executes the monitor.
-func (c *Client) spawn(binary string, o Options, conn, dir int) error {
+func (c *Client) spawn(binary string, o Options, conn int) error {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open /dev/null: %w", err)
@@ -81,7 +104,7 @@ func (c *Client) spawn(binary string, o Options, conn, dir int) error {
 	pidfd := -1
 	attr := &syscall.ProcAttr{
 		Env:   append(append(make([]string, 0, len(o.Env)+2), o.Env...), wire.EnvOneP, wire.EnvNoGC),
-		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(conn), uintptr(dir)},
+		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(conn)},
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	}
 	thpMu.Lock()

@@ -15,6 +15,7 @@
 //	Wait               → Exited
 //	List               → Element …, OK
 //	HoldNamespaces     → Namespaces
+//	Home               → nothing
 //	all others         → OK
 //
 // and Error instead of any of them. A session is: Data both ways, Ack both ways,

@@ -46,6 +46,7 @@ const (
 	TypeList
 	TypeHoldNamespaces
 	TypeShutdown
+	TypeHome
 )
 
 // Frames in both directions. The flags of a data frame are its [Stream].

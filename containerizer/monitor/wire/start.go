@@ -1,14 +1,11 @@
 package wire
 
-// How a monitor is started: /dev/null as descriptors 0, 1 and 2, the two below,
-// RuntimeEnv in its environment, a session of its own, and the exit command as
-// its arguments.
-const (
-	// ConnFD is the first connection.
-	ConnFD = 3
-	// DirFD is the directory of the socket.
-	DirFD = 4
-)
+// ConnFD is a monitor's first connection. It is started with /dev/null as
+// descriptors 0, 1 and 2, this one, the variables below in its environment, a
+// session of its own, and the exit command as its arguments. The directory of its
+// socket comes in a frame of type TypeHome before the first launch, since it need
+// not exist when the monitor is started.
+const ConnFD = 3
 
 // SocketName is the name of the listening socket in the monitor's directory.
 const SocketName = "monitor.sock"
