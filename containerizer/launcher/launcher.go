@@ -34,6 +34,8 @@ type Launcher struct {
 	// monitors are those that this process has started, by root. They are only a
 	// faster way to what dialling finds.
 	monitors map[containerizer.ContainerID]*client.Client
+	// expected are those whose container does not exist yet.
+	expected map[containerizer.ContainerID]*client.Client
 }
 
 var (
@@ -50,7 +52,10 @@ func New(o Options) (*Launcher, error) {
 	if o.Seccomp == nil {
 		o.Seccomp = seccomp.NewCache("")
 	}
-	return &Launcher{opts: o, seccomp: o.Seccomp, monitors: map[containerizer.ContainerID]*client.Client{}}, nil
+	return &Launcher{
+		opts: o, seccomp: o.Seccomp,
+		monitors: map[containerizer.ContainerID]*client.Client{}, expected: map[containerizer.ContainerID]*client.Client{},
+	}, nil
 }
 
 // Prepare implements [containerizer.Preparer]: a root's monitor comes up while its
@@ -61,19 +66,55 @@ func (l *Launcher) Prepare(_ context.Context, c *containerizer.Container) {
 	}
 }
 
+// Expect says that a launch of the root id follows, so that its monitor comes up
+// while everything else is prepared. It is a hint like Prepare, before there is a
+// container; Close undoes it when no launch came.
+func (l *Launcher) Expect(id containerizer.ContainerID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.expected[id] != nil || l.monitors[id] != nil {
+		return
+	}
+	if m, err := l.spawn(id); err == nil { // Launch tries again and says why it fails
+		l.expected[id] = m
+	}
+}
+
+// Close ends the monitors that were expected and not needed.
+func (l *Launcher) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.expected {
+		_ = m.Close() // it has no container, and ends by itself
+	}
+	clear(l.expected)
+}
+
+// spawn makes a process that will be the monitor of id.
+func (l *Launcher) spawn(id containerizer.ContainerID) (*client.Client, error) {
+	o := client.Options{Env: l.opts.ExitEnv}
+	if l.opts.ExitCommand != nil {
+		o.ExitCommand = l.opts.ExitCommand(id)
+	}
+	return client.Spawn(l.opts.Monitor, o)
+}
+
 // start starts the monitor of a root, unless it was started before.
-func (l *Launcher) start(c *containerizer.Container) (*client.Client, error) {
+func (l *Launcher) start(c *containerizer.Container) (m *client.Client, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.monitors[c.ID]; m != nil && !ended(m) {
 		return m, nil
 	}
-	o := client.Options{Env: l.opts.ExitEnv}
-	if l.opts.ExitCommand != nil {
-		o.ExitCommand = l.opts.ExitCommand(c.ID)
+	m = l.expected[c.ID]
+	delete(l.expected, c.ID)
+	if m == nil || ended(m) {
+		if m, err = l.spawn(c.ID); err != nil {
+			return nil, fmt.Errorf("start the monitor: %w", err)
+		}
 	}
-	m, err := client.Start(l.opts.Monitor, c.Dir, o)
-	if err != nil {
+	if err := m.Enter(c.Dir); err != nil {
+		_ = m.Close() // the error is told
 		return nil, fmt.Errorf("start the monitor: %w", err)
 	}
 	l.monitors[c.ID] = m

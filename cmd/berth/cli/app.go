@@ -13,6 +13,9 @@ import (
 // Each part is made when it is first asked for.
 type Node interface {
 	Engine(ctx context.Context) (containerizer.Engine, error)
+	// Expect says that a container called id is about to be launched, so that what
+	// takes long to start may start now. It is a hint.
+	Expect(id containerizer.ContainerID)
 	Images(ctx context.Context) (containerizer.Images, error)
 	// Artifacts fetches what URIs name.
 	Artifacts(ctx context.Context) (containerizer.Artifacts, error)

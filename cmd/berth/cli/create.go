@@ -20,6 +20,7 @@ type createFlags struct {
 	cidFile  string
 	quiet    bool
 	registry registryFlags
+	dryRun   bool // of run
 }
 
 func (f *createFlags) register(set *pflag.FlagSet) {
@@ -86,7 +87,14 @@ func (a *App) newContainer(ctx context.Context, f *createFlags, image string, co
 	if err := f.registry.apply(settings); err != nil {
 		return nil, err
 	}
-	if m.engine, err = a.engine(ctx); err != nil { // first: another program may have to do it
+	node, err := a.openNode() // first: another program may have to do it
+	if err != nil {
+		return nil, err
+	}
+	if !f.dryRun {
+		node.Expect(m.id)
+	}
+	if m.engine, err = node.Engine(ctx); err != nil {
 		return nil, err
 	}
 	h := host{ctx: ctx, app: a, pull: func(source containerizer.ImageSource) (*containerizer.Image, error) {

@@ -99,6 +99,9 @@ func (o *opened) Engine(ctx context.Context) (containerizer.Engine, error) {
 	return e, err
 }
 
+// Expect does nothing: the fake launcher has no monitors.
+func (o *opened) Expect(containerizer.ContainerID) {}
+
 func (o *opened) Images(context.Context) (containerizer.Images, error) { return o.images, nil }
 
 func (o *opened) Artifacts(context.Context) (containerizer.Artifacts, error) {

@@ -22,7 +22,6 @@ type runFlags struct {
 	sigProxy   bool
 	detachKeys string
 	attach     []string
-	dryRun     bool
 }
 
 func newRun(a *App) *cobra.Command {

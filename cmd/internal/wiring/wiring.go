@@ -26,6 +26,7 @@ type Node struct {
 	log        *log.Logger
 	parts      Parts
 	filters    *seccomp.Cache
+	native     *launcher.Launcher
 	engine     *engine.Engine
 	images     *provisioner.Provisioner
 	swept      bool
@@ -98,9 +99,20 @@ func (n *Node) Engine(ctx context.Context) (containerizer.Engine, error) {
 	return n.engine, err
 }
 
-// launcher makes the native launcher. Its monitors end with `berth system reap`,
+// Expect starts what takes long to start for a container that is about to be
+// launched. It is a hint.
+func (n *Node) Expect(id containerizer.ContainerID) {
+	if l, err := n.launcher(); err == nil { // Engine says why it fails
+		l.Expect(id)
+	}
+}
+
+// launcher returns the native launcher. Its monitors end with `berth system reap`,
 // over the same folders.
 func (n *Node) launcher() (*launcher.Launcher, error) {
+	if n.native != nil {
+		return n.native, nil
+	}
 	self, err := n.command()
 	if err != nil {
 		return nil, err
@@ -111,7 +123,7 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 			return nil, err
 		}
 	}
-	return launcher.New(launcher.Options{
+	n.native, err = launcher.New(launcher.Options{
 		Monitor: monitor,
 		ExitCommand: func(id containerizer.ContainerID) []string {
 			return append(n.selfCommand(self), "system", "reap", id.String())
@@ -119,6 +131,7 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 		ExitEnv: []string{"PATH=" + os.Getenv("PATH")},
 		Seccomp: n.filters,
 	})
+	return n.native, err
 }
 
 // command is the path of the berth for the background.
@@ -152,7 +165,7 @@ func (n *Node) Program(ctx context.Context, id containerizer.ContainerID, spec *
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(state)) }()
 	dry := *n
-	dry.cfg.State, dry.engine, dry.images = state, nil, nil
+	dry.cfg.State, dry.native, dry.engine, dry.images = state, nil, nil, nil
 	images, err := dry.provisioner()
 	if err != nil {
 		return "", err
@@ -204,6 +217,9 @@ const tidyBudget = 64
 // own if it is much.
 func (n *Node) Close() error {
 	var err error
+	if n.native != nil {
+		n.native.Close()
+	}
 	if n.engine != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
