@@ -14,6 +14,7 @@ import (
 	"runtime"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
+	_ "github.com/berth-dev/berth/cmd/internal/faststart" // first of all
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 )
 
@@ -24,7 +25,6 @@ var (
 )
 
 func main() {
-	runtime.GOMAXPROCS(1) // it mostly waits; each further one has a heap cache and threads to begin with
 	if !cli.Quick(os.Args[1:]) {
 		os.Exit(elsewhere(cli.ProgramImages))
 	}

@@ -162,7 +162,22 @@ func TestImportsPointDown(t *testing.T) {
 func TestCommandStaysQuick(t *testing.T) {
 	heavy := []string{"net/http", "crypto/tls", "crypto/x509", "compress/gzip", "archive/zip", "go.uber.org/zap"}
 	foreign := []string{"github.com/google/go-containerregistry/", "github.com/klauspost/compress/"}
-	for _, p := range list(t, "-deps", module+"cmd/berth") {
+	packages := list(t, "-deps", module+"cmd/berth")
+	// A package more is a decision: it has variables to initialize, types and functions
+	// that the Go runtime looks through at each start (cmd/berth/decisions/0003).
+	if most := 240; len(packages) > most {
+		t.Errorf("berth links %d packages, more than %d: does what came in belong into berth-images?", len(packages), most)
+	}
+	// It is initialized early because it imports next to nothing.
+	for _, p := range list(t, module+"cmd/internal/faststart") {
+		if want := []string{"runtime", "unsafe"}; !slices.Equal(p.Imports, want) {
+			t.Errorf("faststart imports %v, want %v", p.Imports, want)
+		}
+	}
+	if !slices.ContainsFunc(packages, func(p pkg) bool { return p.ImportPath == module+"cmd/internal/faststart" }) {
+		t.Error("berth does not link faststart")
+	}
+	for _, p := range packages {
 		if slices.Contains(heavy, p.ImportPath) || slices.ContainsFunc(foreign, func(f string) bool { return strings.HasPrefix(p.ImportPath, f) }) {
 			t.Errorf("berth links %s, which belongs into berth-images", p.ImportPath)
 		}
