@@ -37,6 +37,9 @@ func (n *Node) Daemon(ctx context.Context) (string, error) {
 	return fmt.Sprintf("berthd %s (process %d, since %s)", info.GetVersion(), info.GetPid(), info.GetStartedAt().AsTime().Format(time.RFC3339)), nil
 }
 
+// Expect is nothing to a daemon, whose monitors start faster than we could say so.
+func (*Node) Expect(containerizer.ContainerID) {}
+
 // Engine returns the daemon's engine.
 func (n *Node) Engine(context.Context) (containerizer.Engine, error) {
 	return engine{n.client.Containers}, nil
