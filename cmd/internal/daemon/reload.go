@@ -57,7 +57,7 @@ func (d *Daemon) heedHangups(ctx context.Context) {
 	}
 }
 
-// reloading tells the service manager that READY will follow (Type=notify-reload).
+// reloading tells the service manager that READY will follow (sd_notify(3)).
 func (d *Daemon) reloading() {
 	var now unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) == nil {
