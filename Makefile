@@ -49,6 +49,12 @@ install: build ## install binaries, plugins, man pages and systemd units below D
 	install -m 755 $(BIN)/cni/* $(DESTDIR)$(PREFIX)/lib/berth/cni/
 	GOARCH=$(HOSTARCH) $(GO) run ./cmd/berth-docs man $(DESTDIR)$(PREFIX)/share/man/man1
 
+.PHONY: deb
+deb: ## a Debian package, in dist/ (GOARCH=arm64: for that)
+	rm -rf dist/deb
+	$(MAKE) --no-print-directory install DESTDIR=dist/deb PREFIX=/usr
+	.ci/debian/build $(VERSION) $(GOARCH)
+
 .PHONY: docs
 docs: ## write docs/cli.md and the man pages (in bin/man/) from the commands
 	GOARCH=$(HOSTARCH) $(GO) run ./cmd/berth-docs markdown docs/cli.md
