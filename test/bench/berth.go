@@ -2,9 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
+	"time"
 )
 
 // berth is what we are here for: bin/berth with root and state directories of its
@@ -44,3 +50,27 @@ func (b *berth) Stop(ctx context.Context, id string) error {
 }
 
 func (b *berth) Exec(id string) []string { return b.command("exec", id, "true") }
+
+// serve starts berthd on the folders of b, so that commands go over it, and returns
+// what ends it.
+func (b *berth) serve(ctx context.Context) (end func(context.Context) error, err error) {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return nil, err
+	}
+	d := exec.CommandContext(ctx, filepath.Join(filepath.Dir(b.path), "berthd"), //nolint:gosec // of the build
+		"--root", filepath.Join(b.dir, "root"), "--state", b.state, "--log-level", "error")
+	d.Stderr = os.Stderr
+	if err := d.Start(); err != nil {
+		return nil, err
+	}
+	end = func(context.Context) error {
+		return errors.Join(d.Process.Signal(syscall.SIGTERM), d.Wait())
+	}
+	for range 500 { // it listens soon
+		if c, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(b.state, "berth.sock")); err == nil {
+			return end, c.Close()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil, errors.Join(errors.New("berthd does not listen"), end(ctx))
+}

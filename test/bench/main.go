@@ -41,7 +41,7 @@ type bench struct {
 	contenders []contender
 	monitors   map[string]monitored // by command name of the monitor
 	versions   []string
-	close      func(context.Context) error // nil when nobody keeps state beyond the directories
+	close      []func(context.Context) error // at the end
 }
 
 func main() {
@@ -70,7 +70,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
 	f.StringVar(&o.bin, "bin", "bin", "`folder` of the berth binaries")
 	only := f.String("only", "busy,idle,exec,throughput,memory,pull", "`cases` to measure, with commas")
-	peers := f.String("peers", "berth,berth-image,crun,runc,podman,conmon,containerd", "`contenders`, with commas; those not on the machine are left out")
+	peers := f.String("peers", "berth,berth-image,berthd,crun,runc,podman,conmon,containerd", "`contenders`, with commas; those not on the machine are left out")
 	f.IntVar(&o.rounds, "rounds", 60, "`number` of busy rounds; idle ones are half as many")
 	f.StringVar(&o.pullFolder, "pull-folder", ".cache/bench", "`folder` that keeps the images of the case pull")
 	f.IntVar(&o.pullRounds, "pull-rounds", 3, "`number` of rounds of the case pull")
@@ -108,8 +108,8 @@ func run(o options) (err error) {
 		}
 	}
 	err = errors.Join(b.report(ctx, os.Stdout), b.pull(ctx, os.Stdout))
-	if b.close != nil {
-		err = errors.Join(err, b.close(context.WithoutCancel(ctx)))
+	for _, end := range b.close {
+		err = errors.Join(err, end(context.WithoutCancel(ctx)))
 	}
 	return err
 }
@@ -196,9 +196,19 @@ func (b *bench) addBerth(ctx context.Context, rootfs, layout string) error {
 	withImage := &berth{name: "berth-image", path: path, dir: filepath.Join(b.dir, "berth-image"), state: filepath.Join(b.state, "berth-image"), source: []string{image}}
 	if slices.Contains(b.peers, withImage.name) {
 		b.contenders = append(b.contenders, withImage)
-		return quietly(ctx, withImage.command("pull", image)...)
+		if err := quietly(ctx, withImage.command("pull", image)...); err != nil {
+			return err
+		}
 	}
-	return nil
+	served := &berth{name: "berthd", path: path, dir: filepath.Join(b.dir, "berthd"), state: filepath.Join(b.state, "berthd"), source: []string{"--rootfs", rootfs}}
+	if !slices.Contains(b.peers, served.name) {
+		return nil
+	}
+	end, err := served.serve(ctx)
+	if err == nil {
+		b.contenders, b.close = append(b.contenders, served), append(b.close, end)
+	}
+	return err
 }
 
 func exists(path string) bool {
@@ -228,7 +238,7 @@ func (b *bench) addPeers(ctx context.Context, rootfs string) error {
 	if path, ok := b.peer(ctx, "podman"); ok {
 		p := &podman{path: path, runtime: crun.path, dir: filepath.Join(b.state, "podman"), rootfs: rootfs}
 		b.contenders = append(b.contenders, p)
-		b.close = p.Close
+		b.close = append(b.close, p.Close)
 	}
 	if path, ok := b.peer(ctx, "conmon"); ok {
 		b.monitors["conmon"] = &conmon{path: path, runtime: crun, dir: filepath.Join(b.state, "conmon")}
