@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/logfile"
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/logfile"
 )
 
 // logsFlags are the flags of logs.

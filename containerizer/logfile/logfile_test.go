@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/berth-dev/berth/cmd/berth/internal/logfile"
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/logfile"
 )
 
 // at is the time of record n.
