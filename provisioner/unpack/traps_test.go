@@ -48,9 +48,16 @@ func TestTypes(t *testing.T) {
 
 // TestTimes has times that file systems have trouble with.
 func TestTimes(t *testing.T) {
+	for _, processors := range []int{1, 2} { // apart: to compare the trees would read them
+		testTimes(t, unpack.Limits{Processors: processors})
+	}
+}
+
+func testTimes(t *testing.T, limits unpack.Limits) {
+	t.Helper()
 	at := func(m, a time.Time) func(*tar.Header) { return func(h *tar.Header) { h.ModTime, h.AccessTime = m, a } }
 	owned := func(h *tar.Header) { h.Uid, h.Gid, h.ModTime = 5, 6, time.Unix(77, 0) }
-	dirPath, _, err := layer(t, unpack.Limits{}, archive(t,
+	dirPath, _, err := layer(t, limits, archive(t,
 		dirWith("d", at(time.Unix(100, 5), time.Time{})),
 		file("d/before", "").with(at(time.Unix(-86400, 0), time.Time{})),
 		file("d/fraction", "").with(at(time.Unix(1, 123456789), time.Unix(2, 987654321))),
