@@ -48,6 +48,9 @@ func listFiles(t *testing.T, dir string) files {
 		if d.Name() == "files.mtree" && strings.HasPrefix(relative, "root/images/layers/") {
 			return nil // a sweep lists a layer's files at its leisure
 		}
+		if relative == "root/images/listing" {
+			return nil // the last list of images is kept when somebody asked for it
+		}
 		found[relative] = d.Type()
 		return nil
 	})
