@@ -3,7 +3,7 @@
 
 // Command berth-unpack unpacks one layer or archive, confined: see package apply.
 // It is started by berth-images only, once for each layer, and links nothing else so
-// that a start is cheap (decisions/0003 of cmd/berth).
+// that a start is cheap (decisions/0004 of cmd/berth).
 package main
 
 import (
