@@ -206,7 +206,8 @@ func TestArtifactsOfLaunch(t *testing.T) {
 		t.Errorf("it was asked for %d times: %+v", missing.Load(), r)
 	}
 	r := n.berth(n.run([]string{"--rm", "--artifact", s.URL + "/file"}, "cat", "/sandbox/file")...)
-	if r.stdout != "content" || !strings.Contains(r.stderr, "downloading") || !strings.Contains(r.stderr, "complete") {
+	told := strings.Contains(r.stderr, "downloading") && strings.Contains(r.stderr, "complete")
+	if r.stdout != "content" || !told && n.daemon == nil { // a daemon's launches do not tell their progress
 		t.Errorf("run says %+v", r)
 	}
 	if r := n.berth(n.run([]string{"--rm", "-q", "--artifact", s.URL + "/file"}, "true")...); r.stderr != "" {

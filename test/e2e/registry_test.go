@@ -274,6 +274,7 @@ func TestTLSVerify(t *testing.T) {
 	writeAll(t, n.dir, map[string]string{
 		"config.toml": fmt.Sprintf("[cgroup]\nparent = \"/%s\"\n[registries]\ncerts_dirs = [%q]\n", n.parent, filepath.Join(dir, "certs.d")),
 	})
+	n.restart()
 	refused := func(args ...string) {
 		t.Helper()
 		if r := n.berth(args...); r.code != 125 || !strings.Contains(r.stderr, "certificate") {
