@@ -11,6 +11,7 @@ import (
 	"runtime"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
+	_ "github.com/berth-dev/berth/cmd/internal/faststart" // first of all
 	"github.com/berth-dev/berth/cmd/internal/remote"
 	"github.com/berth-dev/berth/cmd/internal/weburl"
 	"github.com/berth-dev/berth/containerizer"
@@ -23,7 +24,6 @@ var (
 )
 
 func main() {
-	runtime.GOMAXPROCS(1) // it waits
 	app := &cli.App{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, OpenURL: weburl.Open,
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},

@@ -55,8 +55,8 @@ func rules() []rule {
 	return []rule{
 		// The vocabulary; everything else of containerizer is below.
 		{"containerizer", nil},
-		// An adapter turns foreign types into the vocabulary and back.
-		{"containerizer/adapter/", []string{"containerizer", "containerizer/log", "containerizer/linux/", "proto/"}},
+		// An adapter turns foreign types into the vocabulary and back; logs are files.
+		{"containerizer/adapter/", []string{"containerizer", "containerizer/log", "containerizer/logfile", "containerizer/linux/", "proto/"}},
 		// The monitor's process: the interpreter and its own wire, not even the vocabulary.
 		{"containerizer/monitor/client/", []string{"containerizer", "containerizer/monitor/"}},
 		{"containerizer/monitor/", []string{"containerizer/launch/interp", "containerizer/launch/program"}},

@@ -15,5 +15,5 @@
 //     to lists that nobody had touched before, 80 to 130 page faults.
 //
 // A kernel that cannot do one of these just does not. It costs up to 4 MiB of memory
-// for as long as the process lives, so it is nothing for berth-monitor. Figures are in decisions/0003 of cmd/berth.
+// for as long as the process lives, so it is nothing for berth-monitor and berthd. Figures are in decisions/0003 of cmd/berth.
 package faststart
