@@ -19,6 +19,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/daemon"
@@ -67,7 +68,7 @@ func exit(err error) {
 func settings(dir string) config.Config {
 	return config.Config{
 		Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"), Monitor: filepath.Join(dir, "berth-monitor"),
-		Cgroup: config.Cgroup{Parent: "/berth-daemontest-" + filepath.Base(filepath.Dir(dir))},
+		Cgroup: config.Cgroup{Parent: "/berth-daemontest-" + filepath.Base(filepath.Dir(filepath.Dir(dir)))},
 	}
 }
 
@@ -270,7 +271,10 @@ func (n *crashNode) clear() {
 func removeGroups(parent string) {
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*" + parent)
 	for _, g := range append(groups, "/sys/fs/cgroup"+parent) {
-		_ = os.Remove(g) // empty, or not there
+		templates, _ := filepath.Glob(g + "/devices.*") // of device rules; files in it are the kernel's
+		for _, path := range append(templates, g) {
+			_ = unix.Rmdir(path) // empty, a file, or not there
+		}
 	}
 }
 
