@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/berth-dev/berth/containerizer"
@@ -38,6 +39,9 @@ func (s *Settings) Daemon() (path string, err error) {
 // listens says whether somebody answers at a socket. A daemon that was killed leaves
 // its socket; we do without it then, over the same folders.
 func listens(path string) bool {
+	if _, err := os.Lstat(path); err != nil { // as a rule, and cheaper than to try
+		return false
+	}
 	c, err := net.Dial("unix", path) //nolint:noctx // a local socket answers or refuses at once
 	if err != nil {
 		return false

@@ -219,14 +219,10 @@ func (n *crashNode) start() {
 	if n.client, err = client.New("unix://"+filepath.Join(n.dir, "state", "berth.sock"), nil); err != nil {
 		n.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) { // polling, with a deadline
-		ready, err := n.client.Ready(n.Context())
-		if ready {
-			return
-		}
-		if time.Now().After(end) {
-			n.Fatalf("the daemon is not ready: %v", err)
-		}
+	ctx, cancel := context.WithTimeout(n.Context(), 20*time.Second)
+	defer cancel()
+	if err := n.client.WaitReady(ctx); err != nil {
+		n.Fatal(err)
 	}
 }
 

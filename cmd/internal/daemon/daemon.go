@@ -63,6 +63,7 @@ type Daemon struct {
 	engine  *engine.Engine
 	store   grpcadapter.Store
 	health  *health.Server
+	guard   guard
 	// trash is told that something was put off.
 	trash chan struct{}
 
@@ -73,6 +74,7 @@ type Daemon struct {
 // Run serves until ctx ends. Containers go on.
 func Run(ctx context.Context, o Options) error {
 	d := &Daemon{o: o, started: time.Now(), cfg: o.Config, health: health.NewServer(), trash: make(chan struct{}, 1)}
+	d.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING) // until recover is done
 	held, err := lock(ctx, o.Config.State)
 	if err != nil {
 		return err
@@ -119,13 +121,13 @@ func (d *Daemon) open(ctx context.Context) error {
 		d.debug = &socket{path: c.DebugSocket}
 	}
 	d.o.Metrics.registry.MustRegister(newContainers(d.engine, d.o.Log))
-	g := guard{readOnlyMethods()}
+	d.guard = guard{readOnlyMethods()}
 	d.server = grpc.NewServer(
 		grpc.Creds(peerCredentials{d.byPath()}),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, g.unary, d.afterUnary, grpcadapter.UnaryErrors),
-		grpc.ChainStreamInterceptor(d.o.Metrics.stream, g.stream, d.afterStream, grpcadapter.StreamErrors),
+		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, d.guard.unary, d.afterUnary, grpcadapter.UnaryErrors),
+		grpc.ChainStreamInterceptor(d.o.Metrics.stream, d.guard.stream, d.afterStream, grpcadapter.StreamErrors),
 	)
 	(&grpcadapter.Server{Engine: d.engine, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
 	healthv1.RegisterHealthServer(d.server, d.health)

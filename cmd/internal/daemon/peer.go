@@ -102,7 +102,7 @@ func readOnlyMethods() map[string]bool {
 	}
 }
 
-// guard lets callers of read-only sockets read.
+// guard lets callers of read-only sockets read. It has the methods for that.
 type guard struct{ reading map[string]bool }
 
 func (g guard) check(ctx context.Context, method string) error {

@@ -61,7 +61,7 @@ func (d *Daemon) onEvent(ev containerizer.Event) {
 
 // after is called when a method has ended: those of the store may leave something.
 func (d *Daemon) after(method string) {
-	if strings.HasPrefix(method, "/berth.v1.ImagesService/") && !readOnlyMethods()[method] {
+	if strings.HasPrefix(method, "/berth.v1.ImagesService/") && !d.guard.reading[method] {
 		d.putOff()
 	}
 }

@@ -2,14 +2,12 @@ package remote
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/adapter/grpc/client"
+	references "github.com/berth-dev/berth/fetcher/reference"
 )
 
 // images is the daemon's store for references as a user of this process means them.
@@ -69,16 +67,12 @@ func specHere(spec *containerizer.Spec) *containerizer.Spec {
 	return &s
 }
 
-// here is a reference whose path does not depend on the folder we are in.
+// here is a reference whose path does not depend on the folder we are in. What cannot
+// be read is the daemon's to refuse.
 func here(reference string) string {
-	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:"} {
-		path, is := strings.CutPrefix(reference, transport)
-		if !is || strings.HasPrefix(path, "/") {
-			continue
-		}
-		if dir, err := os.Getwd(); err == nil {
-			return transport + filepath.Join(dir, path)
-		}
+	r, err := references.Parse(reference)
+	if err != nil || !r.IsPath() {
+		return reference
 	}
-	return reference
+	return r.String()
 }

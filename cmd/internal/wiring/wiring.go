@@ -19,7 +19,8 @@ import (
 	"github.com/berth-dev/berth/provisioner"
 )
 
-// Node is this machine. It is used by one command, from one goroutine at a time.
+// Node is this machine. It is used by one command, from one goroutine at a time; once
+// its parts are made, Sweep and Program may run beside each other and others.
 type Node struct {
 	cfg        config.Config
 	configPath string
@@ -164,8 +165,8 @@ func (n *Node) Program(ctx context.Context, id containerizer.ContainerID, spec *
 		return "", fmt.Errorf("make a folder for the dry run: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(state)) }()
-	dry := *n
-	dry.cfg.State, dry.native, dry.engine, dry.images = state, nil, nil, nil
+	dry := New(n.cfg, n.configPath, n.log, n.parts)
+	dry.cfg.State, dry.filters = state, n.filters
 	images, err := dry.provisioner()
 	if err != nil {
 		return "", err

@@ -15,7 +15,7 @@ import (
 
 // artifacts is ArtifactsService.
 type artifacts struct {
-	berthv1.UnimplementedArtifactsServiceServer
+	berthv1.UnsafeArtifactsServiceServer // none of its methods may be missing here
 
 	fetcher containerizer.Artifacts
 }

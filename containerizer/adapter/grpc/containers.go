@@ -14,7 +14,7 @@ import (
 
 // containers is ContainersService.
 type containers struct {
-	berthv1.UnimplementedContainersServiceServer
+	berthv1.UnsafeContainersServiceServer // none of its methods may be missing here
 
 	engine containerizer.Engine
 }

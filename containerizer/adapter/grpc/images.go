@@ -17,7 +17,7 @@ import (
 
 // images is ImagesService.
 type images struct {
-	berthv1.UnimplementedImagesServiceServer
+	berthv1.UnsafeImagesServiceServer // none of its methods may be missing here
 
 	store Store
 }

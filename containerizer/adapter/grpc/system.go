@@ -10,7 +10,7 @@ import (
 
 // system is SystemService.
 type system struct {
-	berthv1.UnimplementedSystemServiceServer
+	berthv1.UnsafeSystemServiceServer // none of its methods may be missing here
 
 	engine containerizer.Engine
 	daemon Daemon

@@ -2,9 +2,7 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/berth-dev/berth/containerizer"
@@ -34,26 +32,19 @@ func (c *Artifacts) Fetch(ctx context.Context, dir string, list []containerizer.
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var fetched []containerizer.FetchedArtifact
 	stream, err := c.rpc.Fetch(ctx, r)
-	if err != nil {
-		return nil, wire.Error(err)
-	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("the daemon's answer has no end: %w", containerizer.ErrDataCorrupt)
-		}
-		if err != nil {
-			return nil, wire.Error(err)
-		}
-		if m.GetProgress() == nil {
-			return decodeFetched(m.GetArtifacts())
-		}
+	err = each(stream, err, func(m *berthv1.FetchResponse) (err error) {
 		var progress containerizer.ArtifactProgress
-		if o.Progress != nil && wire.Decode(&progress, m.GetProgress()) == nil {
+		switch {
+		case m.GetProgress() == nil:
+			fetched, err = decodeFetched(m.GetArtifacts())
+		case o.Progress != nil && wire.Decode(&progress, m.GetProgress()) == nil:
 			o.Progress(progress)
 		}
-	}
+		return err
+	})
+	return fetched, err
 }
 
 func decodeFetched(list []*berthv1.FetchedArtifact) ([]containerizer.FetchedArtifact, error) {

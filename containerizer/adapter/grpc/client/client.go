@@ -2,9 +2,13 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -37,6 +41,7 @@ func New(target string, tls credentials.TransportCredentials) (*Client, error) {
 	conn, err := grpc.NewClient(target,
 		grpc.WithTransportCredentials(tls), grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect(), MinConnectTimeout: connectTimeout}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the daemon at %q: %w", target, err)
@@ -73,9 +78,52 @@ func call[M any](m *M, err error) (*M, error) {
 	return m, nil
 }
 
-// Ready says whether the daemon has put right what earlier ones left. Calls work
-// before as well.
-func (c *Client) Ready(ctx context.Context) (bool, error) {
-	r, err := call(healthv1.NewHealthClient(c.conn).Check(ctx, &healthv1.HealthCheckRequest{}))
-	return r.GetStatus() == healthv1.HealthCheckResponse_SERVING, err
+// WaitReady waits until the daemon listens and has put right what earlier ones left.
+// Calls work before that, too.
+func (c *Client) WaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := healthv1.NewHealthClient(c.conn).Watch(ctx, &healthv1.HealthCheckRequest{}, grpc.WaitForReady(true))
+	err = each(stream, err, func(m *healthv1.HealthCheckResponse) error {
+		if m.GetStatus() == healthv1.HealthCheckResponse_SERVING {
+			return errReady
+		}
+		return nil
+	})
+	if errors.Is(err, errReady) {
+		return nil
+	}
+	return fmt.Errorf("wait for the daemon: %w", errors.Join(err, context.Cause(ctx)))
+}
+
+// errReady ends the wait for a daemon.
+var errReady = errors.New("ready")
+
+// connectTimeout is long enough for a daemon on another machine.
+const connectTimeout = 10 * time.Second
+
+// reconnect is how soon is tried again to reach a daemon that does not listen: one that
+// was killed is there again in a moment.
+func reconnect() backoff.Config {
+	return backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
+}
+
+// each calls f for every message of a stream, until its end or an error of f; the
+// caller ends the stream's context then.
+func each[M any](stream grpc.ServerStreamingClient[M], err error, f func(*M) error) error {
+	if err != nil {
+		return wire.Error(err)
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return wire.Error(err)
+		}
+		if err := f(m); err != nil {
+			return err
+		}
+	}
 }

@@ -2,9 +2,7 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -141,27 +139,21 @@ func (e *Engine) List(ctx context.Context, f containerizer.Filter) ([]containeri
 	if err := wire.Encode(r, &f); err != nil {
 		return nil, err
 	}
-	stream, err := e.rpc.List(ctx, r)
-	if err != nil {
-		return nil, wire.Error(err)
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var all []containerizer.Status
-	for {
-		part, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, wire.Error(err)
-		}
+	stream, err := e.rpc.List(ctx, r)
+	err = each(stream, err, func(part *berthv1.ListResponse) error {
 		for _, m := range part.GetContainers() {
 			s, err := decodeStatus(m)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			all = append(all, *s)
 		}
-	}
+		return nil
+	})
+	return all, err
 }
 
 func decodeStatus(m *berthv1.Container) (*containerizer.Status, error) {

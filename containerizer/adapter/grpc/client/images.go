@@ -59,26 +59,22 @@ func last[M any, P interface {
 	transfer
 }](stream grpc.ServerStreamingClient[M], err error, tell func(containerizer.Progress),
 ) (P, error) {
-	if err != nil {
-		return nil, wire.Error(err)
-	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("the daemon's answer has no end: %w", containerizer.ErrDataCorrupt)
-		}
-		if err != nil {
-			return nil, wire.Error(err)
-		}
+	var end P
+	err = each(stream, err, func(m *M) error {
 		p := P(m).GetProgress()
-		if p == nil {
-			return m, nil
-		}
 		var progress containerizer.Progress
-		if tell != nil && wire.Decode(&progress, p) == nil {
+		switch {
+		case p == nil:
+			end = m
+		case tell != nil && wire.Decode(&progress, p) == nil:
 			tell(progress)
 		}
+		return nil
+	})
+	if err == nil && end == nil {
+		err = fmt.Errorf("the daemon's answer has no end: %w", containerizer.ErrDataCorrupt)
 	}
+	return end, err
 }
 
 // Pull implements [containerizer.Images].
@@ -99,25 +95,16 @@ func (c *Images) Pull(ctx context.Context, source containerizer.ImageSource, o c
 
 // List implements [containerizer.Images].
 func (c *Images) List(ctx context.Context) ([]containerizer.Image, error) {
-	stream, err := c.rpc.ListImages(ctx, &berthv1.ListImagesRequest{})
-	if err != nil {
-		return nil, wire.Error(err)
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var all []containerizer.Image
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, wire.Error(err)
-		}
-		part, err := decodeImages(r.GetImages())
-		if err != nil {
-			return nil, err
-		}
+	stream, err := c.rpc.ListImages(ctx, &berthv1.ListImagesRequest{})
+	err = each(stream, err, func(m *berthv1.ListImagesResponse) error {
+		part, err := decodeImages(m.GetImages())
 		all = append(all, part...)
-	}
+		return err
+	})
+	return all, err
 }
 
 // Inspect implements [containerizer.Images].
@@ -207,21 +194,12 @@ func (c *Images) Save(ctx context.Context, w io.Writer, f containerizer.ArchiveF
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.rpc.Save(ctx, &berthv1.SaveRequest{Format: string(f), References: references})
-	if err != nil {
-		return wire.Error(err)
-	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return wire.Error(err)
-		}
+	return each(stream, err, func(m *berthv1.SaveResponse) error {
 		if _, err := w.Write(m.GetData()); err != nil {
 			return fmt.Errorf("write the archive: %w", err)
 		}
-	}
+		return nil
+	})
 }
 
 // Usage implements [containerizer.Images].

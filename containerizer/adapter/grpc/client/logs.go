@@ -2,12 +2,9 @@ package client
 
 import (
 	"context"
-	"errors"
-	"io"
 	"time"
 
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/berth-dev/berth/containerizer/adapter/grpc/wire"
 	berthv1 "github.com/berth-dev/berth/proto/berth/v1"
 )
 
@@ -29,20 +26,7 @@ func (e *Engine) Logs(ctx context.Context, id containerizer.ContainerID, tail in
 		r.Tail = new(int64(tail))
 	}
 	stream, err := e.rpc.Logs(ctx, r)
-	if err != nil {
-		return wire.Error(err)
-	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return wire.Error(err)
-		}
-		line := LogLine{At: m.GetAt().AsTime(), Stderr: m.GetStream() == berthv1.Stream_STREAM_STDERR, Data: m.GetData()}
-		if err := emit(line); err != nil {
-			return err
-		}
-	}
+	return each(stream, err, func(m *berthv1.LogsResponse) error {
+		return emit(LogLine{At: m.GetAt().AsTime(), Stderr: m.GetStream() == berthv1.Stream_STREAM_STDERR, Data: m.GetData()})
+	})
 }
