@@ -19,7 +19,6 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/daemon"
@@ -28,6 +27,7 @@ import (
 	"github.com/berth-dev/berth/containerizer/adapter/grpc/client"
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/log"
+	"github.com/berth-dev/berth/test/fixtures"
 )
 
 // The crash test kills a daemon at every step of every operation, of real containers,
@@ -261,17 +261,7 @@ func (n *crashNode) clear() {
 	if err := embedded.Close(context.Background()); err != nil {
 		n.Error(err)
 	}
-	removeGroups(settings(n.dir).Cgroup.Parent)
-}
-
-func removeGroups(parent string) {
-	groups, _ := filepath.Glob("/sys/fs/cgroup/*" + parent)
-	for _, g := range append(groups, "/sys/fs/cgroup"+parent) {
-		templates, _ := filepath.Glob(g + "/devices.*") // of device rules; files in it are the kernel's
-		for _, path := range append(templates, g) {
-			_ = unix.Rmdir(path) // empty, a file, or not there
-		}
-	}
+	fixtures.RemoveGroups(settings(n.dir).Cgroup.Parent)
 }
 
 // crashScenarios are sequences of calls. They go on after an error: the daemon may be

@@ -23,6 +23,7 @@ import (
 	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/enginetest"
 	"github.com/berth-dev/berth/containerizer/log"
+	"github.com/berth-dev/berth/test/fixtures"
 )
 
 func TestMain(m *testing.M) {
@@ -41,9 +42,18 @@ func parts() wiring.Parts {
 	return wiring.Parts{Fetcher: func(config.Config) containerizer.Fetcher { return nil }}
 }
 
+// settings are those of a node in dir, which is a test's.
+func settings(dir string) config.Config {
+	root := filepath.Join(dir, "root")
+	return config.Config{
+		Root: root, State: filepath.Join(dir, "state"), Monitor: filepath.Join(root, "berth-monitor"),
+		Cgroup: config.Cgroup{Parent: "/berth-wiring-" + filepath.Base(filepath.Dir(dir))},
+	}
+}
+
 // reap does as `berth --root ROOT --state STATE … system reap ID` does.
 func reap(args []string) error {
-	cfg := config.Config{Root: args[1], State: args[3], Monitor: filepath.Join(args[1], "berth-monitor")}
+	cfg := settings(filepath.Dir(args[1]))
 	n := wiring.New(cfg, "/nonexistent", log.Nop(), parts())
 	e, err := n.Engine(context.Background())
 	if err != nil {
@@ -72,11 +82,11 @@ func runSuite(t *testing.T, parts wiring.Parts, view func(*testing.T, *wiring.No
 		t.Skip("containers need root")
 	}
 	dir := t.TempDir()
-	cfg := config.Config{Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state")}
+	cfg := settings(dir)
+	t.Cleanup(func() { fixtures.RemoveGroups(cfg.Cgroup.Parent) })
 	if err := os.MkdirAll(cfg.Root, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Monitor = filepath.Join(cfg.Root, "berth-monitor")
 	build(t, cfg.Monitor, "./cmd/berth-monitor")
 	rootfs := makeRootfs(t, filepath.Join(dir, "rootfs"))
 	process := func(script string) containerizer.Process {

@@ -6,11 +6,11 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/adapter/grpc/client"
 	"github.com/berth-dev/berth/containerizer/log"
+	"github.com/berth-dev/berth/test/fixtures"
 )
 
 // TestLogsOverGRPC reads the log of a container while it runs and afterwards.
@@ -19,7 +19,8 @@ func TestLogsOverGRPC(t *testing.T) {
 		t.Skip("containers need root")
 	}
 	dir := t.TempDir()
-	cfg := config.Config{Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"), Monitor: filepath.Join(dir, "berth-monitor")}
+	cfg := settings(dir)
+	t.Cleanup(func() { fixtures.RemoveGroups(cfg.Cgroup.Parent) })
 	build(t, cfg.Monitor, "./cmd/berth-monitor")
 	n := wiring.New(cfg, "/nonexistent", log.Nop(), parts())
 	embedded, err := n.Engine(t.Context())
