@@ -70,6 +70,17 @@ type Spec struct {
 	AutoRemove bool `json:"autoRemove,omitempty"`
 	// Runtime is the name of a configured OCI runtime; "" is the native launcher.
 	Runtime string `json:"runtime,omitempty"`
+	// Origin is set by the adapter through which the container came.
+	Origin *Origin `json:"origin,omitempty"`
+}
+
+// Origin tells who asked for a container, and in which words: an adapter has no records
+// of its own, and finds here what a scheduler wants to see again.
+type Origin struct {
+	// Adapter is the adapter's name, such as "cri".
+	Adapter string `json:"adapter"`
+	// Data is in a form of the adapter's own. Nobody else looks at it.
+	Data []byte `json:"data,omitempty"`
 }
 
 // PullPolicy says when an image is fetched.

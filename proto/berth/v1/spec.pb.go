@@ -454,7 +454,9 @@ type Spec struct {
 	// Destroys the container once it has exited, whoever watches.
 	AutoRemove bool `protobuf:"varint,25,opt,name=auto_remove,json=autoRemove,proto3" json:"auto_remove,omitempty"`
 	// The name of a configured OCI runtime; "" is the native launcher.
-	Runtime       string `protobuf:"bytes,26,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	Runtime string `protobuf:"bytes,26,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// Set by the adapter through which the container came.
+	Origin        *Origin `protobuf:"bytes,27,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -671,6 +673,68 @@ func (x *Spec) GetRuntime() string {
 	return ""
 }
 
+func (x *Spec) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+// Origin tells who asked for a container, and in which words.
+type Origin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The adapter's name, such as "cri".
+	Adapter string `protobuf:"bytes,1,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	// In a form of the adapter's own.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_berth_v1_spec_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_berth_v1_spec_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Origin) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *Origin) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // ImageSource names the image of a container or a volume.
 type ImageSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -692,7 +756,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_berth_v1_spec_proto_msgTypes[1]
+	mi := &file_berth_v1_spec_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +768,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[1]
+	mi := &file_berth_v1_spec_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +781,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{1}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ImageSource) GetReference() string {
@@ -782,7 +846,7 @@ type RegistryAuth struct {
 
 func (x *RegistryAuth) Reset() {
 	*x = RegistryAuth{}
-	mi := &file_berth_v1_spec_proto_msgTypes[2]
+	mi := &file_berth_v1_spec_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +858,7 @@ func (x *RegistryAuth) String() string {
 func (*RegistryAuth) ProtoMessage() {}
 
 func (x *RegistryAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[2]
+	mi := &file_berth_v1_spec_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +871,7 @@ func (x *RegistryAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryAuth.ProtoReflect.Descriptor instead.
 func (*RegistryAuth) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{2}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RegistryAuth) GetUsername() string {
@@ -891,7 +955,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_berth_v1_spec_proto_msgTypes[3]
+	mi := &file_berth_v1_spec_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +967,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[3]
+	mi := &file_berth_v1_spec_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +980,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{3}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Process) GetEntrypoint() [][]byte {
@@ -1056,7 +1120,7 @@ type ConsoleSize struct {
 
 func (x *ConsoleSize) Reset() {
 	*x = ConsoleSize{}
-	mi := &file_berth_v1_spec_proto_msgTypes[4]
+	mi := &file_berth_v1_spec_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1132,7 @@ func (x *ConsoleSize) String() string {
 func (*ConsoleSize) ProtoMessage() {}
 
 func (x *ConsoleSize) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[4]
+	mi := &file_berth_v1_spec_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1145,7 @@ func (x *ConsoleSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleSize.ProtoReflect.Descriptor instead.
 func (*ConsoleSize) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{4}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConsoleSize) GetHeight() uint64 {
@@ -1111,7 +1175,7 @@ type Rlimit struct {
 
 func (x *Rlimit) Reset() {
 	*x = Rlimit{}
-	mi := &file_berth_v1_spec_proto_msgTypes[5]
+	mi := &file_berth_v1_spec_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1187,7 @@ func (x *Rlimit) String() string {
 func (*Rlimit) ProtoMessage() {}
 
 func (x *Rlimit) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[5]
+	mi := &file_berth_v1_spec_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1200,7 @@ func (x *Rlimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rlimit.ProtoReflect.Descriptor instead.
 func (*Rlimit) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{5}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Rlimit) GetType() string {
@@ -1176,7 +1240,7 @@ type Scheduler struct {
 
 func (x *Scheduler) Reset() {
 	*x = Scheduler{}
-	mi := &file_berth_v1_spec_proto_msgTypes[6]
+	mi := &file_berth_v1_spec_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1252,7 @@ func (x *Scheduler) String() string {
 func (*Scheduler) ProtoMessage() {}
 
 func (x *Scheduler) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[6]
+	mi := &file_berth_v1_spec_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1265,7 @@ func (x *Scheduler) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scheduler.ProtoReflect.Descriptor instead.
 func (*Scheduler) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{6}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Scheduler) GetPolicy() string {
@@ -1264,7 +1328,7 @@ type IOPriority struct {
 
 func (x *IOPriority) Reset() {
 	*x = IOPriority{}
-	mi := &file_berth_v1_spec_proto_msgTypes[7]
+	mi := &file_berth_v1_spec_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1340,7 @@ func (x *IOPriority) String() string {
 func (*IOPriority) ProtoMessage() {}
 
 func (x *IOPriority) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[7]
+	mi := &file_berth_v1_spec_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1353,7 @@ func (x *IOPriority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IOPriority.ProtoReflect.Descriptor instead.
 func (*IOPriority) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{7}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *IOPriority) GetClass() string {
@@ -1318,7 +1382,7 @@ type Namespace struct {
 
 func (x *Namespace) Reset() {
 	*x = Namespace{}
-	mi := &file_berth_v1_spec_proto_msgTypes[8]
+	mi := &file_berth_v1_spec_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1394,7 @@ func (x *Namespace) String() string {
 func (*Namespace) ProtoMessage() {}
 
 func (x *Namespace) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[8]
+	mi := &file_berth_v1_spec_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1407,7 @@ func (x *Namespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
 func (*Namespace) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{8}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Namespace) GetMode() NamespaceMode {
@@ -1388,7 +1452,7 @@ type Namespaces struct {
 
 func (x *Namespaces) Reset() {
 	*x = Namespaces{}
-	mi := &file_berth_v1_spec_proto_msgTypes[9]
+	mi := &file_berth_v1_spec_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1464,7 @@ func (x *Namespaces) String() string {
 func (*Namespaces) ProtoMessage() {}
 
 func (x *Namespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[9]
+	mi := &file_berth_v1_spec_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1477,7 @@ func (x *Namespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
 func (*Namespaces) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{9}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Namespaces) GetNetwork() *Namespace {
@@ -1498,7 +1562,7 @@ type IDMapping struct {
 
 func (x *IDMapping) Reset() {
 	*x = IDMapping{}
-	mi := &file_berth_v1_spec_proto_msgTypes[10]
+	mi := &file_berth_v1_spec_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1574,7 @@ func (x *IDMapping) String() string {
 func (*IDMapping) ProtoMessage() {}
 
 func (x *IDMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[10]
+	mi := &file_berth_v1_spec_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1587,7 @@ func (x *IDMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IDMapping.ProtoReflect.Descriptor instead.
 func (*IDMapping) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{10}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *IDMapping) GetContainerId() uint32 {
@@ -1558,7 +1622,7 @@ type TimeOffset struct {
 
 func (x *TimeOffset) Reset() {
 	*x = TimeOffset{}
-	mi := &file_berth_v1_spec_proto_msgTypes[11]
+	mi := &file_berth_v1_spec_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1634,7 @@ func (x *TimeOffset) String() string {
 func (*TimeOffset) ProtoMessage() {}
 
 func (x *TimeOffset) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[11]
+	mi := &file_berth_v1_spec_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1647,7 @@ func (x *TimeOffset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeOffset.ProtoReflect.Descriptor instead.
 func (*TimeOffset) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{11}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TimeOffset) GetSecs() int64 {
@@ -1626,7 +1690,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_berth_v1_spec_proto_msgTypes[12]
+	mi := &file_berth_v1_spec_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1702,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[12]
+	mi := &file_berth_v1_spec_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1715,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{12}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Mount) GetType() MountType {
@@ -1745,7 +1809,7 @@ type Device struct {
 
 func (x *Device) Reset() {
 	*x = Device{}
-	mi := &file_berth_v1_spec_proto_msgTypes[13]
+	mi := &file_berth_v1_spec_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1821,7 @@ func (x *Device) String() string {
 func (*Device) ProtoMessage() {}
 
 func (x *Device) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[13]
+	mi := &file_berth_v1_spec_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1834,7 @@ func (x *Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Device.ProtoReflect.Descriptor instead.
 func (*Device) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{13}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Device) GetHostPath() string {
@@ -1819,7 +1883,7 @@ type Security struct {
 
 func (x *Security) Reset() {
 	*x = Security{}
-	mi := &file_berth_v1_spec_proto_msgTypes[14]
+	mi := &file_berth_v1_spec_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1895,7 @@ func (x *Security) String() string {
 func (*Security) ProtoMessage() {}
 
 func (x *Security) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[14]
+	mi := &file_berth_v1_spec_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1908,7 @@ func (x *Security) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Security.ProtoReflect.Descriptor instead.
 func (*Security) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{14}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Security) GetPrivileged() bool {
@@ -1927,7 +1991,7 @@ type PathList struct {
 
 func (x *PathList) Reset() {
 	*x = PathList{}
-	mi := &file_berth_v1_spec_proto_msgTypes[15]
+	mi := &file_berth_v1_spec_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2003,7 @@ func (x *PathList) String() string {
 func (*PathList) ProtoMessage() {}
 
 func (x *PathList) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[15]
+	mi := &file_berth_v1_spec_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2016,7 @@ func (x *PathList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathList.ProtoReflect.Descriptor instead.
 func (*PathList) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{15}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PathList) GetValues() []string {
@@ -1977,7 +2041,7 @@ type PortMapping struct {
 
 func (x *PortMapping) Reset() {
 	*x = PortMapping{}
-	mi := &file_berth_v1_spec_proto_msgTypes[16]
+	mi := &file_berth_v1_spec_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2053,7 @@ func (x *PortMapping) String() string {
 func (*PortMapping) ProtoMessage() {}
 
 func (x *PortMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[16]
+	mi := &file_berth_v1_spec_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2066,7 @@ func (x *PortMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortMapping.ProtoReflect.Descriptor instead.
 func (*PortMapping) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{16}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PortMapping) GetProtocol() Protocol {
@@ -2052,7 +2116,7 @@ type NetworkAttachment struct {
 
 func (x *NetworkAttachment) Reset() {
 	*x = NetworkAttachment{}
-	mi := &file_berth_v1_spec_proto_msgTypes[17]
+	mi := &file_berth_v1_spec_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2128,7 @@ func (x *NetworkAttachment) String() string {
 func (*NetworkAttachment) ProtoMessage() {}
 
 func (x *NetworkAttachment) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[17]
+	mi := &file_berth_v1_spec_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2141,7 @@ func (x *NetworkAttachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkAttachment.ProtoReflect.Descriptor instead.
 func (*NetworkAttachment) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{17}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NetworkAttachment) GetName() string {
@@ -2156,7 +2220,7 @@ type Network struct {
 
 func (x *Network) Reset() {
 	*x = Network{}
-	mi := &file_berth_v1_spec_proto_msgTypes[18]
+	mi := &file_berth_v1_spec_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2232,7 @@ func (x *Network) String() string {
 func (*Network) ProtoMessage() {}
 
 func (x *Network) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[18]
+	mi := &file_berth_v1_spec_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2245,7 @@ func (x *Network) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Network.ProtoReflect.Descriptor instead.
 func (*Network) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{18}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Network) GetNone() bool {
@@ -2284,7 +2348,7 @@ type LogConfig struct {
 
 func (x *LogConfig) Reset() {
 	*x = LogConfig{}
-	mi := &file_berth_v1_spec_proto_msgTypes[19]
+	mi := &file_berth_v1_spec_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2360,7 @@ func (x *LogConfig) String() string {
 func (*LogConfig) ProtoMessage() {}
 
 func (x *LogConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[19]
+	mi := &file_berth_v1_spec_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2373,7 @@ func (x *LogConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogConfig.ProtoReflect.Descriptor instead.
 func (*LogConfig) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{19}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LogConfig) GetDriver() LogDriver {
@@ -2356,7 +2420,7 @@ type Hooks struct {
 
 func (x *Hooks) Reset() {
 	*x = Hooks{}
-	mi := &file_berth_v1_spec_proto_msgTypes[20]
+	mi := &file_berth_v1_spec_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2432,7 @@ func (x *Hooks) String() string {
 func (*Hooks) ProtoMessage() {}
 
 func (x *Hooks) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[20]
+	mi := &file_berth_v1_spec_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2445,7 @@ func (x *Hooks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hooks.ProtoReflect.Descriptor instead.
 func (*Hooks) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{20}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Hooks) GetPrestart() []*Hook {
@@ -2440,7 +2504,7 @@ type Hook struct {
 
 func (x *Hook) Reset() {
 	*x = Hook{}
-	mi := &file_berth_v1_spec_proto_msgTypes[21]
+	mi := &file_berth_v1_spec_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2516,7 @@ func (x *Hook) String() string {
 func (*Hook) ProtoMessage() {}
 
 func (x *Hook) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_spec_proto_msgTypes[21]
+	mi := &file_berth_v1_spec_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2529,7 @@ func (x *Hook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hook.ProtoReflect.Descriptor instead.
 func (*Hook) Descriptor() ([]byte, []int) {
-	return file_berth_v1_spec_proto_rawDescGZIP(), []int{21}
+	return file_berth_v1_spec_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Hook) GetPath() string {
@@ -2500,7 +2564,7 @@ var File_berth_v1_spec_proto protoreflect.FileDescriptor
 
 const file_berth_v1_spec_proto_rawDesc = "" +
 	"\n" +
-	"\x13berth/v1/spec.proto\x12\bberth.v1\x1a\x18berth/v1/artifacts.proto\x1a\x18berth/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x97\n" +
+	"\x13berth/v1/spec.proto\x12\bberth.v1\x1a\x18berth/v1/artifacts.proto\x1a\x18berth/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xc1\n" +
 	"\n" +
 	"\x04Spec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
@@ -2535,7 +2599,8 @@ const file_berth_v1_spec_proto_rawDesc = "" +
 	"\fstop_timeout\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\vstopTimeout\x12\x1f\n" +
 	"\vauto_remove\x18\x19 \x01(\bR\n" +
 	"autoRemove\x12\x18\n" +
-	"\aruntime\x18\x1a \x01(\tR\aruntime\x1a9\n" +
+	"\aruntime\x18\x1a \x01(\tR\aruntime\x12(\n" +
+	"\x06origin\x18\x1b \x01(\v2\x10.berth.v1.OriginR\x06origin\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -2544,7 +2609,10 @@ const file_berth_v1_spec_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"6\n" +
+	"\x06Origin\x12\x18\n" +
+	"\aadapter\x18\x01 \x01(\tR\aadapter\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xd9\x01\n" +
 	"\vImageSource\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x1a\n" +
 	"\bplatform\x18\x02 \x01(\tR\bplatform\x12(\n" +
@@ -2779,7 +2847,7 @@ func file_berth_v1_spec_proto_rawDescGZIP() []byte {
 }
 
 var file_berth_v1_spec_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_berth_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_berth_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_berth_v1_spec_proto_goTypes = []any{
 	(Class)(0),                  // 0: berth.v1.Class
 	(PullPolicy)(0),             // 1: berth.v1.PullPolicy
@@ -2789,98 +2857,100 @@ var file_berth_v1_spec_proto_goTypes = []any{
 	(Protocol)(0),               // 5: berth.v1.Protocol
 	(LogDriver)(0),              // 6: berth.v1.LogDriver
 	(*Spec)(nil),                // 7: berth.v1.Spec
-	(*ImageSource)(nil),         // 8: berth.v1.ImageSource
-	(*RegistryAuth)(nil),        // 9: berth.v1.RegistryAuth
-	(*Process)(nil),             // 10: berth.v1.Process
-	(*ConsoleSize)(nil),         // 11: berth.v1.ConsoleSize
-	(*Rlimit)(nil),              // 12: berth.v1.Rlimit
-	(*Scheduler)(nil),           // 13: berth.v1.Scheduler
-	(*IOPriority)(nil),          // 14: berth.v1.IOPriority
-	(*Namespace)(nil),           // 15: berth.v1.Namespace
-	(*Namespaces)(nil),          // 16: berth.v1.Namespaces
-	(*IDMapping)(nil),           // 17: berth.v1.IDMapping
-	(*TimeOffset)(nil),          // 18: berth.v1.TimeOffset
-	(*Mount)(nil),               // 19: berth.v1.Mount
-	(*Device)(nil),              // 20: berth.v1.Device
-	(*Security)(nil),            // 21: berth.v1.Security
-	(*PathList)(nil),            // 22: berth.v1.PathList
-	(*PortMapping)(nil),         // 23: berth.v1.PortMapping
-	(*NetworkAttachment)(nil),   // 24: berth.v1.NetworkAttachment
-	(*Network)(nil),             // 25: berth.v1.Network
-	(*LogConfig)(nil),           // 26: berth.v1.LogConfig
-	(*Hooks)(nil),               // 27: berth.v1.Hooks
-	(*Hook)(nil),                // 28: berth.v1.Hook
-	nil,                         // 29: berth.v1.Spec.LabelsEntry
-	nil,                         // 30: berth.v1.Spec.AnnotationsEntry
-	nil,                         // 31: berth.v1.Spec.SysctlsEntry
-	nil,                         // 32: berth.v1.Namespaces.TimeOffsetsEntry
-	nil,                         // 33: berth.v1.Security.SeLinuxEntry
-	nil,                         // 34: berth.v1.NetworkAttachment.ArgsEntry
-	(*Resources)(nil),           // 35: berth.v1.Resources
-	(*Artifact)(nil),            // 36: berth.v1.Artifact
-	(*durationpb.Duration)(nil), // 37: google.protobuf.Duration
-	(*structpb.Struct)(nil),     // 38: google.protobuf.Struct
+	(*Origin)(nil),              // 8: berth.v1.Origin
+	(*ImageSource)(nil),         // 9: berth.v1.ImageSource
+	(*RegistryAuth)(nil),        // 10: berth.v1.RegistryAuth
+	(*Process)(nil),             // 11: berth.v1.Process
+	(*ConsoleSize)(nil),         // 12: berth.v1.ConsoleSize
+	(*Rlimit)(nil),              // 13: berth.v1.Rlimit
+	(*Scheduler)(nil),           // 14: berth.v1.Scheduler
+	(*IOPriority)(nil),          // 15: berth.v1.IOPriority
+	(*Namespace)(nil),           // 16: berth.v1.Namespace
+	(*Namespaces)(nil),          // 17: berth.v1.Namespaces
+	(*IDMapping)(nil),           // 18: berth.v1.IDMapping
+	(*TimeOffset)(nil),          // 19: berth.v1.TimeOffset
+	(*Mount)(nil),               // 20: berth.v1.Mount
+	(*Device)(nil),              // 21: berth.v1.Device
+	(*Security)(nil),            // 22: berth.v1.Security
+	(*PathList)(nil),            // 23: berth.v1.PathList
+	(*PortMapping)(nil),         // 24: berth.v1.PortMapping
+	(*NetworkAttachment)(nil),   // 25: berth.v1.NetworkAttachment
+	(*Network)(nil),             // 26: berth.v1.Network
+	(*LogConfig)(nil),           // 27: berth.v1.LogConfig
+	(*Hooks)(nil),               // 28: berth.v1.Hooks
+	(*Hook)(nil),                // 29: berth.v1.Hook
+	nil,                         // 30: berth.v1.Spec.LabelsEntry
+	nil,                         // 31: berth.v1.Spec.AnnotationsEntry
+	nil,                         // 32: berth.v1.Spec.SysctlsEntry
+	nil,                         // 33: berth.v1.Namespaces.TimeOffsetsEntry
+	nil,                         // 34: berth.v1.Security.SeLinuxEntry
+	nil,                         // 35: berth.v1.NetworkAttachment.ArgsEntry
+	(*Resources)(nil),           // 36: berth.v1.Resources
+	(*Artifact)(nil),            // 37: berth.v1.Artifact
+	(*durationpb.Duration)(nil), // 38: google.protobuf.Duration
+	(*structpb.Struct)(nil),     // 39: google.protobuf.Struct
 }
 var file_berth_v1_spec_proto_depIdxs = []int32{
 	0,  // 0: berth.v1.Spec.class:type_name -> berth.v1.Class
-	29, // 1: berth.v1.Spec.labels:type_name -> berth.v1.Spec.LabelsEntry
-	30, // 2: berth.v1.Spec.annotations:type_name -> berth.v1.Spec.AnnotationsEntry
-	8,  // 3: berth.v1.Spec.image:type_name -> berth.v1.ImageSource
-	10, // 4: berth.v1.Spec.process:type_name -> berth.v1.Process
-	16, // 5: berth.v1.Spec.namespaces:type_name -> berth.v1.Namespaces
-	35, // 6: berth.v1.Spec.resources:type_name -> berth.v1.Resources
-	19, // 7: berth.v1.Spec.mounts:type_name -> berth.v1.Mount
-	20, // 8: berth.v1.Spec.devices:type_name -> berth.v1.Device
-	21, // 9: berth.v1.Spec.security:type_name -> berth.v1.Security
-	25, // 10: berth.v1.Spec.network:type_name -> berth.v1.Network
-	26, // 11: berth.v1.Spec.log:type_name -> berth.v1.LogConfig
-	27, // 12: berth.v1.Spec.hooks:type_name -> berth.v1.Hooks
-	36, // 13: berth.v1.Spec.artifacts:type_name -> berth.v1.Artifact
-	31, // 14: berth.v1.Spec.sysctls:type_name -> berth.v1.Spec.SysctlsEntry
-	37, // 15: berth.v1.Spec.stop_timeout:type_name -> google.protobuf.Duration
-	1,  // 16: berth.v1.ImageSource.pull:type_name -> berth.v1.PullPolicy
-	9,  // 17: berth.v1.ImageSource.auth:type_name -> berth.v1.RegistryAuth
-	2,  // 18: berth.v1.Process.groups_policy:type_name -> berth.v1.GroupsPolicy
-	11, // 19: berth.v1.Process.console_size:type_name -> berth.v1.ConsoleSize
-	12, // 20: berth.v1.Process.rlimits:type_name -> berth.v1.Rlimit
-	13, // 21: berth.v1.Process.scheduler:type_name -> berth.v1.Scheduler
-	14, // 22: berth.v1.Process.io_priority:type_name -> berth.v1.IOPriority
-	3,  // 23: berth.v1.Namespace.mode:type_name -> berth.v1.NamespaceMode
-	15, // 24: berth.v1.Namespaces.network:type_name -> berth.v1.Namespace
-	15, // 25: berth.v1.Namespaces.pid:type_name -> berth.v1.Namespace
-	15, // 26: berth.v1.Namespaces.ipc:type_name -> berth.v1.Namespace
-	15, // 27: berth.v1.Namespaces.uts:type_name -> berth.v1.Namespace
-	15, // 28: berth.v1.Namespaces.cgroup:type_name -> berth.v1.Namespace
-	15, // 29: berth.v1.Namespaces.time:type_name -> berth.v1.Namespace
-	15, // 30: berth.v1.Namespaces.user:type_name -> berth.v1.Namespace
-	17, // 31: berth.v1.Namespaces.uid_mappings:type_name -> berth.v1.IDMapping
-	17, // 32: berth.v1.Namespaces.gid_mappings:type_name -> berth.v1.IDMapping
-	32, // 33: berth.v1.Namespaces.time_offsets:type_name -> berth.v1.Namespaces.TimeOffsetsEntry
-	4,  // 34: berth.v1.Mount.type:type_name -> berth.v1.MountType
-	8,  // 35: berth.v1.Mount.image:type_name -> berth.v1.ImageSource
-	17, // 36: berth.v1.Mount.uid_mappings:type_name -> berth.v1.IDMapping
-	17, // 37: berth.v1.Mount.gid_mappings:type_name -> berth.v1.IDMapping
-	33, // 38: berth.v1.Security.se_linux:type_name -> berth.v1.Security.SeLinuxEntry
-	22, // 39: berth.v1.Security.masked_paths:type_name -> berth.v1.PathList
-	22, // 40: berth.v1.Security.readonly_paths:type_name -> berth.v1.PathList
-	5,  // 41: berth.v1.PortMapping.protocol:type_name -> berth.v1.Protocol
-	34, // 42: berth.v1.NetworkAttachment.args:type_name -> berth.v1.NetworkAttachment.ArgsEntry
-	38, // 43: berth.v1.NetworkAttachment.capability:type_name -> google.protobuf.Struct
-	24, // 44: berth.v1.Network.networks:type_name -> berth.v1.NetworkAttachment
-	23, // 45: berth.v1.Network.ports:type_name -> berth.v1.PortMapping
-	6,  // 46: berth.v1.LogConfig.driver:type_name -> berth.v1.LogDriver
-	28, // 47: berth.v1.Hooks.prestart:type_name -> berth.v1.Hook
-	28, // 48: berth.v1.Hooks.create_runtime:type_name -> berth.v1.Hook
-	28, // 49: berth.v1.Hooks.create_container:type_name -> berth.v1.Hook
-	28, // 50: berth.v1.Hooks.start_container:type_name -> berth.v1.Hook
-	28, // 51: berth.v1.Hooks.poststart:type_name -> berth.v1.Hook
-	28, // 52: berth.v1.Hooks.poststop:type_name -> berth.v1.Hook
-	18, // 53: berth.v1.Namespaces.TimeOffsetsEntry.value:type_name -> berth.v1.TimeOffset
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	30, // 1: berth.v1.Spec.labels:type_name -> berth.v1.Spec.LabelsEntry
+	31, // 2: berth.v1.Spec.annotations:type_name -> berth.v1.Spec.AnnotationsEntry
+	9,  // 3: berth.v1.Spec.image:type_name -> berth.v1.ImageSource
+	11, // 4: berth.v1.Spec.process:type_name -> berth.v1.Process
+	17, // 5: berth.v1.Spec.namespaces:type_name -> berth.v1.Namespaces
+	36, // 6: berth.v1.Spec.resources:type_name -> berth.v1.Resources
+	20, // 7: berth.v1.Spec.mounts:type_name -> berth.v1.Mount
+	21, // 8: berth.v1.Spec.devices:type_name -> berth.v1.Device
+	22, // 9: berth.v1.Spec.security:type_name -> berth.v1.Security
+	26, // 10: berth.v1.Spec.network:type_name -> berth.v1.Network
+	27, // 11: berth.v1.Spec.log:type_name -> berth.v1.LogConfig
+	28, // 12: berth.v1.Spec.hooks:type_name -> berth.v1.Hooks
+	37, // 13: berth.v1.Spec.artifacts:type_name -> berth.v1.Artifact
+	32, // 14: berth.v1.Spec.sysctls:type_name -> berth.v1.Spec.SysctlsEntry
+	38, // 15: berth.v1.Spec.stop_timeout:type_name -> google.protobuf.Duration
+	8,  // 16: berth.v1.Spec.origin:type_name -> berth.v1.Origin
+	1,  // 17: berth.v1.ImageSource.pull:type_name -> berth.v1.PullPolicy
+	10, // 18: berth.v1.ImageSource.auth:type_name -> berth.v1.RegistryAuth
+	2,  // 19: berth.v1.Process.groups_policy:type_name -> berth.v1.GroupsPolicy
+	12, // 20: berth.v1.Process.console_size:type_name -> berth.v1.ConsoleSize
+	13, // 21: berth.v1.Process.rlimits:type_name -> berth.v1.Rlimit
+	14, // 22: berth.v1.Process.scheduler:type_name -> berth.v1.Scheduler
+	15, // 23: berth.v1.Process.io_priority:type_name -> berth.v1.IOPriority
+	3,  // 24: berth.v1.Namespace.mode:type_name -> berth.v1.NamespaceMode
+	16, // 25: berth.v1.Namespaces.network:type_name -> berth.v1.Namespace
+	16, // 26: berth.v1.Namespaces.pid:type_name -> berth.v1.Namespace
+	16, // 27: berth.v1.Namespaces.ipc:type_name -> berth.v1.Namespace
+	16, // 28: berth.v1.Namespaces.uts:type_name -> berth.v1.Namespace
+	16, // 29: berth.v1.Namespaces.cgroup:type_name -> berth.v1.Namespace
+	16, // 30: berth.v1.Namespaces.time:type_name -> berth.v1.Namespace
+	16, // 31: berth.v1.Namespaces.user:type_name -> berth.v1.Namespace
+	18, // 32: berth.v1.Namespaces.uid_mappings:type_name -> berth.v1.IDMapping
+	18, // 33: berth.v1.Namespaces.gid_mappings:type_name -> berth.v1.IDMapping
+	33, // 34: berth.v1.Namespaces.time_offsets:type_name -> berth.v1.Namespaces.TimeOffsetsEntry
+	4,  // 35: berth.v1.Mount.type:type_name -> berth.v1.MountType
+	9,  // 36: berth.v1.Mount.image:type_name -> berth.v1.ImageSource
+	18, // 37: berth.v1.Mount.uid_mappings:type_name -> berth.v1.IDMapping
+	18, // 38: berth.v1.Mount.gid_mappings:type_name -> berth.v1.IDMapping
+	34, // 39: berth.v1.Security.se_linux:type_name -> berth.v1.Security.SeLinuxEntry
+	23, // 40: berth.v1.Security.masked_paths:type_name -> berth.v1.PathList
+	23, // 41: berth.v1.Security.readonly_paths:type_name -> berth.v1.PathList
+	5,  // 42: berth.v1.PortMapping.protocol:type_name -> berth.v1.Protocol
+	35, // 43: berth.v1.NetworkAttachment.args:type_name -> berth.v1.NetworkAttachment.ArgsEntry
+	39, // 44: berth.v1.NetworkAttachment.capability:type_name -> google.protobuf.Struct
+	25, // 45: berth.v1.Network.networks:type_name -> berth.v1.NetworkAttachment
+	24, // 46: berth.v1.Network.ports:type_name -> berth.v1.PortMapping
+	6,  // 47: berth.v1.LogConfig.driver:type_name -> berth.v1.LogDriver
+	29, // 48: berth.v1.Hooks.prestart:type_name -> berth.v1.Hook
+	29, // 49: berth.v1.Hooks.create_runtime:type_name -> berth.v1.Hook
+	29, // 50: berth.v1.Hooks.create_container:type_name -> berth.v1.Hook
+	29, // 51: berth.v1.Hooks.start_container:type_name -> berth.v1.Hook
+	29, // 52: berth.v1.Hooks.poststart:type_name -> berth.v1.Hook
+	29, // 53: berth.v1.Hooks.poststop:type_name -> berth.v1.Hook
+	19, // 54: berth.v1.Namespaces.TimeOffsetsEntry.value:type_name -> berth.v1.TimeOffset
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_berth_v1_spec_proto_init() }
@@ -2890,15 +2960,15 @@ func file_berth_v1_spec_proto_init() {
 	}
 	file_berth_v1_artifacts_proto_init()
 	file_berth_v1_resources_proto_init()
-	file_berth_v1_spec_proto_msgTypes[3].OneofWrappers = []any{}
-	file_berth_v1_spec_proto_msgTypes[21].OneofWrappers = []any{}
+	file_berth_v1_spec_proto_msgTypes[4].OneofWrappers = []any{}
+	file_berth_v1_spec_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_berth_v1_spec_proto_rawDesc), len(file_berth_v1_spec_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -117,6 +118,10 @@ func decodeScalar(v reflect.Value, d protoreflect.FieldDescriptor, p protoreflec
 	case protoreflect.StringKind:
 		v.SetString(p.String())
 	case protoreflect.BytesKind:
+		if v.Kind() == reflect.Slice {
+			v.SetBytes(bytes.Clone(p.Bytes()))
+			break
+		}
 		v.SetString(string(p.Bytes()))
 	case protoreflect.BoolKind:
 		v.SetBool(p.Bool())

@@ -112,6 +112,9 @@ func encodeScalar(d protoreflect.FieldDescriptor, v reflect.Value) (protoreflect
 		}
 		return protoreflect.ValueOfString(v.String()), nil
 	case protoreflect.BytesKind:
+		if v.Kind() == reflect.Slice {
+			return protoreflect.ValueOfBytes(v.Bytes()), nil
+		}
 		return protoreflect.ValueOfBytes([]byte(v.String())), nil
 	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(v.Bool()), nil
