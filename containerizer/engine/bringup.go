@@ -290,3 +290,12 @@ func (e *Engine) namespacePath(id containerizer.ContainerID, t specs.LinuxNamesp
 	}
 	return fmt.Sprintf("/proc/%d/ns/%s", l.st.PID, file), nil
 }
+
+// NamespacePath returns a path that opens a namespace of a container that is alive. It
+// waits for nothing.
+func (e *Engine) NamespacePath(ctx context.Context, id containerizer.ContainerID, t specs.LinuxNamespaceType) (string, error) {
+	if err := e.ready(ctx); err != nil {
+		return "", err
+	}
+	return e.namespacePath(id, t)
+}

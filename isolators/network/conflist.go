@@ -111,3 +111,25 @@ func (i *Isolator) checkPlugins(list *libcni.NetworkConfigList) error {
 	}
 	return nil
 }
+
+// FirstNetwork returns the name of the first network that is configured in dirs, as
+// container runtimes of Kubernetes choose the one of pods; "" when there is none. A
+// configuration that cannot be read is an error: another network would be a surprise.
+func FirstNetwork(dirs ...string) (string, error) {
+	for _, dir := range dirs {
+		files, err := libcni.ConfFiles(dir, []string{".conflist", ".conf", ".json"})
+		if err != nil {
+			return "", fmt.Errorf("look for networks in %q: %w", dir, err)
+		}
+		if len(files) == 0 {
+			continue
+		}
+		slices.Sort(files)
+		list, err := readConfig(files[0])
+		if err != nil {
+			return "", err
+		}
+		return list.Name, nil
+	}
+	return "", nil
+}

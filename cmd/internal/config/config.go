@@ -39,6 +39,7 @@ type Config struct {
 	Artifacts  Artifacts  `toml:"artifacts"`
 	Cgroup     Cgroup     `toml:"cgroup"`
 	Containers Containers `toml:"containers"`
+	CRI        CRI        `toml:"cri"`
 	Daemon     Daemon     `toml:"daemon"`
 	Images     Images     `toml:"images"`
 	Log        Log        `toml:"log"`
@@ -342,6 +343,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.Daemon.check(); err != nil {
+		return err
+	}
+	if err := c.CRI.check(); err != nil {
 		return err
 	}
 	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {

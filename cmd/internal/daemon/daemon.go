@@ -60,6 +60,7 @@ type Daemon struct {
 	server  *grpc.Server
 	sockets []*socket
 	debug   *socket // nil is none
+	pods    *pods   // nil is none
 	engine  *engine.Engine
 	store   grpcadapter.Store
 	health  *health.Server
@@ -132,7 +133,8 @@ func (d *Daemon) open(ctx context.Context) error {
 	(&grpcadapter.Server{Engine: d.engine, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
 	healthv1.RegisterHealthServer(d.server, d.health)
 	reflection.Register(d.server)
-	return nil
+	d.pods, err = d.openPods()
+	return err
 }
 
 func (d *Daemon) byPath() map[string]*socket {
@@ -161,12 +163,16 @@ func (d *Daemon) listen(ctx context.Context) error {
 	return nil
 }
 
-// all are the sockets, that for debugging included.
+// all are the sockets, those for debugging and for kubelets included.
 func (d *Daemon) all() []*socket {
-	if d.debug == nil {
-		return d.sockets
+	all := slices.Clone(d.sockets)
+	if d.debug != nil {
+		all = append(all, d.debug)
 	}
-	return append(slices.Clone(d.sockets), d.debug)
+	if d.pods != nil {
+		all = append(all, d.pods.socket)
+	}
+	return all
 }
 
 func (d *Daemon) closeListeners() {
@@ -180,29 +186,36 @@ func (d *Daemon) closeListeners() {
 func (d *Daemon) serve(ctx context.Context) error {
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	failed := make(chan error, len(d.sockets)+2)
-	if d.debug != nil {
+	failed := make(chan error, 1)
+	run := func(part func() error) {
 		wg.Go(func() {
-			if err := d.serveDebug(background, d.debug); err != nil {
-				failed <- err
+			if err := part(); err != nil {
+				select {
+				case failed <- err:
+				default: // the first one ends the daemon
+				}
 			}
 		})
 	}
+	if d.debug != nil {
+		run(func() error { return d.serveDebug(background, d.debug) })
+	}
 	for _, s := range d.sockets {
-		wg.Go(func() {
+		run(func() error {
 			d.o.Log.Info("serving", log.String("socket", s.path))
 			if err := d.server.Serve(s.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-				failed <- fmt.Errorf("serve %q: %w", s.path, err)
+				return fmt.Errorf("serve %q: %w", s.path, err)
 			}
+			return nil
 		})
+	}
+	if p := d.pods; p != nil {
+		run(func() error { return p.serve(d) })
+		run(func() error { return p.streams(background) })
 	}
 	k := &keeper.Keeper{Engine: d.engine, Log: d.o.Log.Named("keeper"), OnEvent: d.onEvent}
 	wg.Go(func() { k.Run(background) })
-	wg.Go(func() {
-		if err := d.engine.Run(background); err != nil {
-			failed <- err
-		}
-	})
+	run(func() error { return d.engine.Run(background) })
 	wg.Go(func() { d.sweep(background) })
 	wg.Go(func() {
 		if d.recover(background) {
@@ -228,6 +241,9 @@ func (d *Daemon) serve(ctx context.Context) error {
 // stop lets calls in progress end, for a while. Operations go on until the node is
 // closed, and what is cut off then is finished by the next daemon.
 func (d *Daemon) stop() {
+	if d.pods != nil {
+		defer d.pods.server.Stop() // a kubelet asks again
+	}
 	stopped := time.AfterFunc(stopPatience, d.server.Stop)
 	d.server.GracefulStop()
 	stopped.Stop()
