@@ -2,7 +2,6 @@ package cri
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -50,24 +49,22 @@ func (s *runtimeService) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncReq
 // execute runs a process to its end. If ctx ends first, it and its descendants are killed.
 func (s *Server) execute(ctx context.Context, id containerizer.ContainerID, p *containerizer.Process, io *containerizer.IO) (*containerizer.Termination, error) {
 	x, err := s.o.Engine.Exec(ctx, id, p, io)
-	if errors.Is(err, containerizer.ErrCommandNotFound) || errors.Is(err, containerizer.ErrCommandNotExecutable) {
-		return nil, err
-	}
 	if err != nil {
 		return nil, err
 	}
 	defer x.Close() //nolint:errcheck // lets go of a process that has ended
+	stop := context.AfterFunc(ctx, func() { killTree(x.PID()) })
+	defer stop()
 	t, err := x.Wait(ctx)
-	if err != nil {
-		cause := ctx.Err()
-		if cause == nil {
-			cause = err
-		}
-		killTree(x.PID())
+	if ctx.Err() != nil {
+		killTree(x.PID()) // whoever comes second finds nobody
 		if session := x.Session(); session != nil {
 			session.Detach()
 		}
-		return nil, fmt.Errorf("command %q in container %q: %w", p.Args, id.Base(), cause)
+		return nil, fmt.Errorf("command %q in container %q: %w", p.Args, id.Base(), ctx.Err())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("command %q in container %q: %w", p.Args, id.Base(), err)
 	}
 	if session := x.Session(); session != nil {
 		drained := make(chan struct{})

@@ -32,8 +32,8 @@ func (r *record) origin() (*containerizer.Origin, error) {
 	return &containerizer.Origin{Adapter: adapterName, Data: data}, nil
 }
 
-// containerRecord is what is kept of a request: all that can be asked for later, and
-// neither the environment, which may hold secrets, nor what the Spec has.
+// containerRecord is what is kept of a request: all that can be asked for later, without
+// what the Spec has.
 func containerRecord(sandbox containerizer.ContainerID, config *runtimeapi.ContainerConfig, imageID string) *record {
 	kept := proto.CloneOf(config)
 	kept.Envs, kept.Command, kept.Args, kept.WorkingDir = nil, nil, nil, ""
