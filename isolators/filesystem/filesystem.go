@@ -74,6 +74,14 @@ func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*cont
 		rootfs := *c.Rootfs
 		rootfs.IDMapped = hasNamespace(c, specs.UserNamespace)
 		info.Rootfs = &rootfs
+	case c.Spec.Class == containerizer.ClassPodSandbox && c.Spec.Process.Init:
+		// The containers of the pod see its process, and through /proc/1/root its file tree:
+		// that must not be the host's.
+		root, err := makePodRoot(c)
+		if err != nil {
+			return nil, err
+		}
+		info.Rootfs, info.ReadonlyRootfs = &containerizer.Rootfs{Path: root}, true
 	case c.Parent != nil:
 		// The parent's root filesystem, with its mounts as they are now.
 		p, err := c.NamespacePath(c.Parent.ID, specs.MountNamespace)
@@ -104,6 +112,16 @@ func makePodShm(c *containerizer.Container) error {
 		return fmt.Errorf("make /dev/shm of the pod: %w", err)
 	}
 	return nil
+}
+
+// makePodRoot makes the file tree of the mini-init of a pod, which is empty. It goes with
+// the pod sandbox's directory.
+func makePodRoot(c *containerizer.Container) (string, error) {
+	dir := filepath.Join(c.Dir, "root")
+	if err := os.Mkdir(dir, 0o555); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("make the file tree of the pod's init: %w", err)
+	}
+	return dir, nil
 }
 
 // Cleanup implements [containerizer.Isolator]; there is nothing to release.

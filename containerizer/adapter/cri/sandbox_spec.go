@@ -94,6 +94,8 @@ func podNamespaces(spec *containerizer.Spec, o *runtimeapi.NamespaceOption) erro
 		spec.Process.Init = true
 	default:
 	}
+	// No process of the pod sandbox reads a file.
+	spec.Security.MaskedPaths, spec.Security.ReadonlyPaths = &[]string{}, &[]string{}
 	return userNamespace(n, o.GetUsernsOptions())
 }
 
