@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -203,6 +202,26 @@ func TestDaemonCRIPod(t *testing.T) {
 	}
 }
 
+// TestDaemonCRISharedPIDs holds that containers that share the pod's pid namespace see its
+// init, which reaps, and through it nothing of the host.
+func TestDaemonCRISharedPIDs(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	k := n.kubelet()
+	config := k.pod("shared")
+	config.Linux.SecurityContext.NamespaceOptions = nil // the zero value is a shared namespace
+	config.Linux.Sysctls = map[string]string{"kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "100"}
+	pod := k.runPod(config)
+	defer k.removePod(pod)
+	c := k.container("main", "sleep 1000")
+	c.Linux.SecurityContext.NamespaceOptions = nil
+	id := k.start(pod, c)
+	out, err := k.exec(id, 10, "sh", "-c", "ls -A /proc/1/root/ /proc/1/cwd/; cat /proc/sys/kernel/shm_rmid_forced /proc/sys/fs/mqueue/msg_max; cat /proc/1/cmdline")
+	if want := "/proc/1/cwd/:\n\n/proc/1/root/:\n1\n100\nberth-init\x00"; err != nil || string(out.GetStdout()) != want {
+		t.Errorf("the pod's init shows %q, %v, want %q", out.GetStdout(), err, want)
+	}
+}
+
 // TestDaemonCRISurvives holds that a killed daemon forgets nothing that a kubelet wants to see.
 func TestDaemonCRISurvives(t *testing.T) {
 	t.Parallel()
@@ -317,13 +336,6 @@ func TestDaemonCRIImages(t *testing.T) {
 	fs, err := k.ImageFsInfo(t.Context(), &runtimeapi.ImageFsInfoRequest{})
 	if err != nil || fs.GetImageFilesystems()[0].GetUsedBytes().GetValue() == 0 {
 		t.Errorf("ImageFsInfo: %v, %v", fs, err)
-	}
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	_, err = k.PullImage(ctx, &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: n.image}})
-	if status.Code(err) != codes.DeadlineExceeded {
-		t.Errorf("PullImage without time: %v after %s", err, time.Since(start))
 	}
 	for range 2 {
 		if _, err := k.RemoveImage(t.Context(), &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: n.image}}); err != nil {

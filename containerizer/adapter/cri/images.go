@@ -19,7 +19,32 @@ func (s *Server) image(ctx context.Context, ref string) (*containerizer.Image, e
 	if ref == "" {
 		return nil, fmt.Errorf("no image is named: %w", containerizer.ErrInvalid)
 	}
-	return s.o.Images.Inspect(ctx, ref)
+	i, err := s.o.Images.Inspect(ctx, ref)
+	if repository, sum, by := strings.Cut(ref, "@"); by && missing(err) {
+		return s.byDigest(ctx, repository, sum, err)
+	}
+	return i, err
+}
+
+// byDigest finds an image that was pulled by another name of the same repository; err if
+// there is none.
+func (s *Server) byDigest(ctx context.Context, repository, sum string, err error) (*containerizer.Image, error) {
+	all, lerr := s.o.Images.List(ctx)
+	if lerr != nil {
+		return nil, lerr
+	}
+	for _, i := range all {
+		if i.Manifest.String() != sum && i.Index.String() != sum {
+			continue
+		}
+		for _, name := range i.References {
+			name, _, _ = strings.Cut(name, "@")
+			if r := repositoryOf(name); r == repository || r == "docker.io/"+repository || r == "docker.io/library/"+repository {
+				return s.o.Images.Inspect(ctx, i.Config.String())
+			}
+		}
+	}
+	return nil, err
 }
 
 // ListImages lists images, one for each id.
