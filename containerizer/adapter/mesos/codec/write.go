@@ -111,7 +111,11 @@ func appendDouble(b []byte, v float64) []byte {
 	case math.IsNaN(v):
 		return append(b, `"NaN"`...)
 	}
-	s := strconv.FormatFloat(v, 'g', -1, 64)
+	format := byte('g')
+	if math.Abs(v) < 1<<53 && v == math.Trunc(v) || math.Abs(v) >= 1e-4 && math.Abs(v) < 1e15 {
+		format = 'f' // times are read by people
+	}
+	s := strconv.FormatFloat(v, format, -1, 64)
 	if !strings.ContainsAny(s, ".e") {
 		s += ".0"
 	}
