@@ -70,7 +70,7 @@ func (p *place) open(f func(*os.File, fs.FileInfo) error) error {
 // fileError is the status for what goes wrong with a file.
 func fileError(virtual string, err error) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), strings.HasSuffix(err.Error(), "not a directory"):
 		return &httpError{http.StatusNotFound, fmt.Sprintf("nothing is at %.300q", virtual)}
 	case errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG), strings.Contains(err.Error(), "escapes"):
 		return badRequest("path %.300q: %s", virtual, err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -48,7 +49,10 @@ func (f Form) Marshal(m proto.Message) ([]byte, error) {
 func (f Form) Unmarshal(data []byte, m proto.Message) error {
 	var err error
 	if f == Protobuf {
-		err = proto.Unmarshal(data, m)
+		if err = proto.Unmarshal(data, m); err == nil {
+			dropStrangers(m.ProtoReflect())
+			err = proto.CheckInitialized(m)
+		}
 	} else if err = unmarshalJSON(data, m.ProtoReflect()); err == nil {
 		err = proto.CheckInitialized(m)
 	}
@@ -56,4 +60,43 @@ func (f Form) Unmarshal(data []byte, m proto.Message) error {
 		return fmt.Errorf("no %s in %s: %w: %w", m.ProtoReflect().Descriptor().FullName(), f.MediaType(), err, containerizer.ErrInvalid)
 	}
 	return nil
+}
+
+// dropStrangers clears enumerations that have a value that nobody knows, as other
+// implementations do when they read: in proto2 it is none.
+func dropStrangers(m protoreflect.Message) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.IsMap():
+			if f.MapValue().Message() != nil {
+				v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+					dropStrangers(v.Message())
+					return true
+				})
+			}
+		case f.IsList():
+			dropFromList(f, v.List())
+		case f.Message() != nil:
+			dropStrangers(v.Message())
+		case f.Enum() != nil && f.Enum().Values().ByNumber(v.Enum()) == nil:
+			m.Clear(f)
+		}
+		return true
+	})
+}
+
+func dropFromList(f protoreflect.FieldDescriptor, list protoreflect.List) {
+	kept := 0
+	for i := range list.Len() {
+		v := list.Get(i)
+		if f.Message() != nil {
+			dropStrangers(v.Message())
+		}
+		if f.Enum() != nil && f.Enum().Values().ByNumber(v.Enum()) == nil {
+			continue
+		}
+		list.Set(kept, v)
+		kept++
+	}
+	list.Truncate(kept)
 }

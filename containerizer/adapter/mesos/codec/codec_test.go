@@ -165,3 +165,19 @@ func FuzzJSON(f *testing.F) {
 		}
 	})
 }
+
+// TestStrangers: values of enumerations that nobody knows are none.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	call := &agentv1.Call{}
+	if err := codec.Protobuf.Unmarshal([]byte("\x08\x7f"), call); err != nil || call.Type != nil {
+		t.Errorf("optional: %v, %v", call, err)
+	}
+	if err := codec.Protobuf.Unmarshal([]byte("\x08\x7f"), &mesosv1.ContainerInfo{}); !errors.Is(err, containerizer.ErrInvalid) {
+		t.Errorf("required: %v", err)
+	}
+	caps := &mesosv1.CapabilityInfo{}
+	if err := codec.Protobuf.Unmarshal([]byte("\x08\x7f\x08\xe8\x07"), caps); err != nil || len(caps.GetCapabilities()) != 1 {
+		t.Errorf("list: %v, %v", caps, err)
+	}
+}
