@@ -240,6 +240,9 @@ func (d *Daemon) serve(ctx context.Context) error {
 	wg.Go(func() {
 		if d.recover(background) {
 			d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+			if d.mesos != nil {
+				d.mesos.recover(background)
+			}
 			d.recovered.Store(true)
 			d.notify(daemon.SdNotifyReady)
 		}

@@ -95,6 +95,13 @@ func (m *mesos) listen(ctx context.Context) (err error) {
 	return nil
 }
 
+// recover ends what an earlier daemon's clients left. It is not worth not to serve for.
+func (m *mesos) recover(ctx context.Context) {
+	if err := m.agent.Recover(ctx); err != nil {
+		m.d.o.Log.Warn("sessions of an earlier daemon may go on", log.Error(err))
+	}
+}
+
 // serve serves until ctx ends.
 func (m *mesos) serve(ctx context.Context) error {
 	server := &http.Server{

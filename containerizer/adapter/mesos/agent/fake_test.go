@@ -168,7 +168,7 @@ func newFixture(t *testing.T, o agent.Options) *fixture {
 // parent makes a running root container of the agent.
 func (f *fixture) parent(id containerizer.ContainerID) {
 	f.engine.put(id, &containerizer.Spec{
-		Labels:  map[string]string{"dev.berth.mesos/class": "standalone", "dev.berth.mesos/root": "host"},
+		Labels:  map[string]string{"dev.berth.mesos/class": "standalone", "dev.berth.mesos/root": "host", "dev.berth.mesos/sandbox": f.dir + "/containers/" + string(id)},
 		Process: containerizer.Process{Env: []string{"FROM=parent"}, WorkingDir: "/parent", User: "0:0"},
 	}, containerizer.StateRunning)
 }

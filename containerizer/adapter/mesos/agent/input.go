@@ -35,39 +35,66 @@ func (s *Server) attachInput(ctx context.Context, _ http.ResponseWriter, q *requ
 	if err := s.attachable(ctx, id); err != nil {
 		return nil, 0, err
 	}
-	if !s.begin(s.inputs, id) {
+	if !s.begin(s.attached, id) {
 		return nil, 0, &httpError{http.StatusConflict, fmt.Sprintf("the input of container %q is attached", id)}
 	}
-	defer s.end(s.inputs, id)
-	st, err := s.Engine.Status(ctx, id)
+	defer s.end(s.attached, id)
+	in, err := s.inputOf(ctx, id)
 	if err != nil {
 		return nil, 0, err
 	}
-	in := newInput(st.Spec.Process.Terminal)
-	session, err := s.Engine.Attach(ctx, id, containerizer.IO{Stdin: in.read, Resize: in.sizes})
-	if err != nil {
-		return nil, 0, err
-	}
-	go func() {
-		_ = session.Wait() // its end is all there is to know
-		close(in.over)
-	}()
 	failed := make(chan error, 1)
 	go func() { failed <- in.feed(q.records) }() // ends with the request
 	select {
 	case err = <-failed:
 	case <-in.over:
 	}
-	// Detached first: the end of the reader would be the end of the process's input.
-	session.Detach()
-	<-in.over
-	_ = in.read.Close() // wakes who writes
+	if in.terminal {
+		in.session.Detach()
+	}
 	return nil, http.StatusOK, err
+}
+
+// inputOf returns the way to a process's input. That of a session stays when a client
+// goes, because its end would be the end of the input; it is for the next one.
+func (s *Server) inputOf(ctx context.Context, id containerizer.ContainerID) (*input, error) {
+	s.mu.Lock()
+	in := s.inputs[id]
+	s.mu.Unlock()
+	if in != nil {
+		return in, nil
+	}
+	st, err := s.Engine.Status(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	in = newInput(st.Spec.Process.Terminal)
+	if in.session, err = s.Engine.Attach(ctx, id, containerizer.IO{Stdin: in.read, Resize: in.sizes}); err != nil {
+		return nil, err
+	}
+	if !in.terminal {
+		s.mu.Lock()
+		s.inputs[id] = in
+		s.mu.Unlock()
+	}
+	s.keep(in.session, in.over)
+	s.background.Go(func() {
+		_ = in.session.Wait() // its end is all there is to know
+		close(in.over)
+		_ = in.read.Close() // wakes who writes
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.inputs[id] == in {
+			delete(s.inputs, id)
+		}
+	})
+	return in, nil
 }
 
 // input is a client's input on its way to a process.
 type input struct {
 	terminal bool
+	session  containerizer.Session
 	read     *io.PipeReader
 	write    *io.PipeWriter
 	sizes    chan containerizer.Size
@@ -85,6 +112,8 @@ func (in *input) feed(records *calls) error {
 	for {
 		call, err := records.next()
 		if errors.Is(err, io.EOF) {
+			// Taken when the reader asks for more: what it had is sent then.
+			_, _ = in.write.Write(nil) // who does not want more has what there was
 			return nil
 		}
 		if err != nil {
@@ -135,9 +164,11 @@ func (in *input) control(c *agentv1.ProcessIO_Control) error {
 		if size == nil {
 			return badRequest("a control of type TTY_INFO has to have a window size")
 		}
-		select {
-		case in.sizes <- containerizer.Size{Columns: cells(size.GetColumns()), Rows: cells(size.GetRows())}:
-		case <-in.over:
+		for range 2 { // once the second is taken the first is on its way, before what follows
+			select {
+			case in.sizes <- containerizer.Size{Columns: cells(size.GetColumns()), Rows: cells(size.GetRows())}:
+			case <-in.over:
+			}
 		}
 		return nil
 	case agentv1.ProcessIO_Control_HEARTBEAT:

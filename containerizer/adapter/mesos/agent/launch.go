@@ -191,9 +191,8 @@ func (s *Server) fetch(ctx context.Context, p *plan) error {
 	})
 }
 
-// keep lets the output of a terminal go on into the sandbox.
-func (s *Server) keep(id containerizer.ContainerID, session containerizer.Session, to *os.File) {
-	over := make(chan struct{})
+// keep keeps a session until over is closed, or the server.
+func (s *Server) keep(session containerizer.Session, over <-chan struct{}) {
 	s.background.Go(func() {
 		select {
 		case <-over:
@@ -201,6 +200,12 @@ func (s *Server) keep(id containerizer.ContainerID, session containerizer.Sessio
 			session.Detach()
 		}
 	})
+}
+
+// copyOut lets the output of a terminal go on into the sandbox.
+func (s *Server) copyOut(id containerizer.ContainerID, session containerizer.Session, to *os.File) {
+	over := make(chan struct{})
+	s.keep(session, over)
 	s.background.Go(func() {
 		defer close(over)
 		if err := errors.Join(session.Wait(), to.Close()); err != nil {
@@ -223,7 +228,7 @@ func (s *Server) run(ctx context.Context, p *plan, attach *containerizer.IO) (co
 		if err != nil {
 			return nil, errors.Join(err, stdout.Close())
 		}
-		s.keep(p.id, session, stdout)
+		s.copyOut(p.id, session, stdout)
 		return nil, nil
 	}
 	defer stdout.Close() //nolint:errcheck // the container has its own

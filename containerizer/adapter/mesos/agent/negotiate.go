@@ -80,8 +80,8 @@ func (c *calls) next() (*agentv1.Call, error) {
 
 // negotiate reads the headers. Content types are compared as they are, as Mesos does.
 func negotiate(h http.Header) (n negotiated, err error) {
-	content := h.Get("Content-Type")
-	message := h.Values(headerMessageContent)
+	content := strings.Join(last(h, "Content-Type"), "")
+	message := last(h, headerMessageContent)
 	switch content {
 	case codec.MediaJSON:
 	case codec.MediaProtobuf:
@@ -111,8 +111,8 @@ func negotiate(h http.Header) (n negotiated, err error) {
 }
 
 func (n *negotiated) negotiateAnswer(h http.Header) error {
-	asked := h.Values("Accept")
-	messages := h.Values(headerMessageAccept)
+	asked := last(h, "Accept")
+	messages := last(h, headerMessageAccept)
 	switch {
 	case len(asked) == 0, accepts(asked, codec.MediaJSON, "*/*") > 0:
 	case accepts(asked, codec.MediaProtobuf, "*/*") > 0:
@@ -134,6 +134,13 @@ func (n *negotiated) negotiateAnswer(h http.Header) error {
 		return &httpError{http.StatusNotAcceptable, fmt.Sprintf("'%s' goes with %s only", headerMessageAccept, codec.MediaRecordIO)}
 	}
 	return nil
+}
+
+// last is the value of a header. Of several lines the last counts, as for Mesos:
+// mesos-go, for one, adds what it wants to what it always sends.
+func last(h http.Header, name string) []string {
+	values := h.Values(name)
+	return values[max(len(values)-1, 0):]
 }
 
 // accepts returns the weight that the lists in values give to want, or else to what

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,6 +18,8 @@ const (
 	labelClass = "dev.berth.mesos/class"
 	// labelRoot says whose root filesystem a container has: rootHost or rootImage.
 	labelRoot = "dev.berth.mesos/root"
+	// labelSandbox is where a container sees its sandbox.
+	labelSandbox = "dev.berth.mesos/sandbox"
 
 	classStandalone = "standalone"
 	classNested     = "nested"
@@ -103,7 +106,8 @@ func (s *Server) setUser(p *plan, o *order, parent *containerizer.Status) (*acco
 	return a, nil
 }
 
-// planDebug makes a session in all that the parent has.
+// planDebug makes a session in all that the parent has. Its control group is one of its
+// own below the parent's, so that all of it can be ended.
 func (s *Server) planDebug(ctx context.Context, p *plan, o *order, parent *containerizer.Status) error {
 	if c := o.container; c.GetMesos().GetImage() != nil || len(c.GetVolumes()) > 0 || c.GetLinuxInfo().GetIpcMode() == mesosv1.LinuxInfo_PRIVATE || len(c.GetNetworkInfos()) > 0 {
 		return invalid("a session has what its parent has: no image, volumes, networks or namespaces of its own")
@@ -114,9 +118,8 @@ func (s *Server) planDebug(ctx context.Context, p *plan, o *order, parent *conta
 	}
 	in := containerizer.Namespace{Mode: containerizer.NamespaceParent}
 	p.spec.Namespaces = containerizer.Namespaces{Network: in, PID: in, IPC: in, UTS: in, User: in}
-	p.spec.ShareCgroup = true
 	p.spec.Security = parent.Spec.Security
-	p.spec.Labels[labelRoot] = parent.Spec.Labels[labelRoot]
+	p.spec.Labels[labelRoot], p.spec.Labels[labelSandbox] = parent.Spec.Labels[labelRoot], parent.Spec.Labels[labelSandbox]
 	if image != nil {
 		p.spec.Process.Env = slices.Clone(image.Env)
 		p.spec.Process.WorkingDir = image.WorkingDir
@@ -126,6 +129,8 @@ func (s *Server) planDebug(ctx context.Context, p *plan, o *order, parent *conta
 		p.spec.Process.WorkingDir = dir
 	}
 	p.spec.Process.Stdin = true
+	p.spec.Process.StdinOnce = o.container.GetTtyInfo() == nil // on a terminal the end is typed
+	inParents(p.spec)
 	return setCommand(&p.spec.Process, o.command, nil)
 }
 
@@ -158,26 +163,18 @@ func (s *Server) planDefault(ctx context.Context, p *plan, o *order, parent *con
 	if err := setRlimits(&p.spec.Process, c.GetRlimitInfo()); err != nil {
 		return err
 	}
-	image, err := s.setRoot(ctx, p.spec, c.GetMesos().GetImage(), parent)
+	image, err := s.setRoot(ctx, p, c, parent)
 	if err != nil {
 		return err
 	}
-	seen := p.sandbox.path()
-	if p.spec.Labels[labelRoot] != rootHost {
-		seen = s.o.SandboxDirectory
-		p.spec.Mounts = append(p.spec.Mounts, p.sandbox.mount(".", seen))
-	}
+	seen := p.spec.Labels[labelSandbox]
 	p.spec.Process.Env = append(p.spec.Process.Env, "MESOS_SANDBOX="+seen)
 	if image == nil || image.WorkingDir == "" {
 		p.spec.Process.WorkingDir = seen
 	}
-	vs := volumes{id: o.id, own: p.sandbox, parents: s.sandboxOf(o.id.Parent()), seen: seen, root: p.spec.Labels[labelRoot]}
-	for _, v := range c.GetVolumes() {
-		if err := vs.add(v); err != nil {
-			return err
-		}
+	if p.spec.Namespaces.PID.Mode == containerizer.NamespaceParent {
+		p.spec.ShareCgroup = false // what it starts has to be found when it ends
 	}
-	p.spec.Mounts, p.folders = append(p.spec.Mounts, vs.mounts...), vs.folders
 	return setCommand(&p.spec.Process, o.command, image)
 }
 
@@ -202,27 +199,67 @@ func (s *Server) setResources(spec *containerizer.Spec, o *order) error {
 	return err
 }
 
-// setRoot gives the container its root filesystem: of an image, the parent's, or for a
-// root the host's. It returns the image's configuration.
-func (s *Server) setRoot(ctx context.Context, spec *containerizer.Spec, image *mesosv1.Image, parent *containerizer.Status) (*v1.ImageConfig, error) {
-	if image == nil {
-		spec.Labels[labelRoot] = rootHost
-		if parent != nil {
-			spec.Labels[labelRoot] = parent.Spec.Labels[labelRoot]
-			return nil, nil
+// setRoot gives the container its root filesystem: of an image, the parent's, or the
+// host's. It returns the image's configuration.
+func (s *Server) setRoot(ctx context.Context, p *plan, c *mesosv1.ContainerInfo, parent *containerizer.Status) (config *v1.ImageConfig, err error) {
+	root, seen := rootHost, p.sandbox.path()
+	image := c.GetMesos().GetImage()
+	switch {
+	case image != nil:
+		if config, err = s.setImage(ctx, p.spec, image); err != nil {
+			return nil, err
 		}
-		spec.RootfsPath = "/"
-		// The host's files of /etc stay, and what the kernel would refuse to mount over
-		// itself is bound instead.
-		spec.Network.NoHosts, spec.Network.NoResolvConf, spec.Network.NoHostname = true, true, true
-		if spec.Namespaces.Network.Mode == containerizer.NamespaceHost {
-			spec.Mounts = append(spec.Mounts, containerizer.Mount{Type: containerizer.MountBind, Source: "/sys", Destination: "/sys", Options: []string{"rbind", "ro"}})
-		}
-		if spec.Namespaces.PID.Mode == containerizer.NamespaceHost {
-			spec.Mounts = append(spec.Mounts, containerizer.Mount{Type: containerizer.MountBind, Source: "/proc", Destination: "/proc", Options: []string{"rbind"}})
-		}
-		return nil, nil
+		root, seen = rootImage, s.o.SandboxDirectory
+		p.spec.Mounts = append(p.spec.Mounts, p.sandbox.mount(".", seen))
+	case parent != nil && parent.Spec.Labels[labelRoot] == rootImage:
+		// It is in the parent's mount namespace, where its sandbox is below the parent's.
+		root, seen = rootImage, filepath.Join(parent.Spec.Labels[labelSandbox], "containers", p.id.Base())
 	}
+	p.spec.Labels[labelRoot], p.spec.Labels[labelSandbox] = root, seen
+	vs := volumes{id: p.id, own: p.sandbox, parents: s.sandboxOf(p.id.Parent()), seen: seen, root: root}
+	for _, v := range c.GetVolumes() {
+		if err := vs.add(v); err != nil {
+			return nil, err
+		}
+	}
+	p.spec.Mounts, p.folders = append(p.spec.Mounts, vs.mounts...), vs.folders
+	switch {
+	case image != nil:
+	case root == rootHost && (parent == nil || len(p.spec.Mounts) > 0):
+		setHostRoot(p.spec, parent)
+	case len(p.spec.Mounts) > 0:
+		return nil, unsupported("a container in the root filesystem of its parent's image has no volumes or /dev/shm of its own; name the image")
+	default:
+		inParents(p.spec)
+	}
+	return config, nil
+}
+
+// inParents describes a container in its parent's mount namespace, where what is to be
+// masked is.
+func inParents(spec *containerizer.Spec) {
+	spec.Security.MaskedPaths, spec.Security.ReadonlyPaths = &[]string{}, &[]string{}
+}
+
+// setHostRoot gives the container the host's root filesystem, with mounts of its own.
+func setHostRoot(spec *containerizer.Spec, parent *containerizer.Status) {
+	spec.RootfsPath = "/"
+	spec.Network.NoHosts, spec.Network.NoResolvConf, spec.Network.NoHostname = true, true, true
+	// The kernel refuses to mount a filesystem over itself: what is the host's is bound.
+	if spec.Namespaces.Network.Mode != containerizer.NamespacePrivate {
+		spec.Mounts = append(spec.Mounts, containerizer.Mount{Type: containerizer.MountBind, Source: "/sys", Destination: "/sys", Options: []string{"rbind", "ro"}})
+	}
+	pid := spec.Namespaces.PID.Mode
+	if pid == containerizer.NamespaceParent && parent != nil {
+		pid = parent.Spec.Namespaces.PID.Mode
+	}
+	if pid == containerizer.NamespaceHost {
+		spec.Mounts = append(spec.Mounts, containerizer.Mount{Type: containerizer.MountBind, Source: "/proc", Destination: "/proc", Options: []string{"rbind"}})
+	}
+}
+
+// setImage gives the container a root filesystem of an image, which is pulled.
+func (s *Server) setImage(ctx context.Context, spec *containerizer.Spec, image *mesosv1.Image) (*v1.ImageConfig, error) {
 	source, err := imageSource(image)
 	if err != nil {
 		return nil, err
@@ -232,7 +269,7 @@ func (s *Server) setRoot(ctx context.Context, spec *containerizer.Spec, image *m
 		return nil, fmt.Errorf("image %.200q: %w", source.Reference, err)
 	}
 	source.Pull = containerizer.PullMissing // it was just looked for
-	spec.Image, spec.Labels[labelRoot] = source, rootImage
+	spec.Image = source
 	if pulled.Configuration == nil {
 		return &v1.ImageConfig{}, nil
 	}

@@ -69,7 +69,8 @@ type Server struct {
 
 	mu        sync.Mutex
 	launching map[containerizer.ContainerID]bool // launches in progress, of this server
-	inputs    map[containerizer.ContainerID]bool // containers whose input is attached
+	attached  map[containerizer.ContainerID]bool // containers to whose input a client is attached
+	inputs    map[containerizer.ContainerID]*input
 }
 
 // New returns a server.
@@ -83,7 +84,7 @@ func New(parts Parts, o Options) (*Server, error) {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 30 * time.Second
 	}
-	s := &Server{Parts: parts, o: o, closed: make(chan struct{}), launching: map[containerizer.ContainerID]bool{}, inputs: map[containerizer.ContainerID]bool{}}
+	s := &Server{Parts: parts, o: o, closed: make(chan struct{}), launching: map[containerizer.ContainerID]bool{}, attached: map[containerizer.ContainerID]bool{}, inputs: map[containerizer.ContainerID]*input{}}
 	s.calls = s.table()
 	return s, nil
 }

@@ -153,7 +153,7 @@ func TestSession(t *testing.T) {
 	if p := st.Spec.Process; !cmp.Equal(p.Env, []string{"FROM=parent", "A=b"}) || p.WorkingDir != "/parent" || !p.Stdin {
 		t.Errorf("process %+v", p)
 	}
-	if !st.Spec.ShareCgroup || st.Spec.Namespaces.PID.Mode != containerizer.NamespaceParent || st.State != containerizer.StateExited {
+	if st.Spec.ShareCgroup || st.Spec.Namespaces.PID.Mode != containerizer.NamespaceParent || st.State != containerizer.StateExited {
 		t.Errorf("session %+v is %s", st.Spec, st.State)
 	}
 	// Again: the id is known, and there is no stream.
