@@ -165,10 +165,8 @@ func (d *Daemon) listen(ctx context.Context) error {
 		}
 		delete(given, s.path)
 	}
-	if d.mesos != nil {
-		if err := d.mesos.listen(ctx); err != nil {
-			return err
-		}
+	if err := d.mesos.listen(ctx); err != nil {
+		return err
 	}
 	for path, l := range given {
 		d.o.Log.Warn("a socket of the service manager is not in the configuration", log.String("socket", path))
@@ -226,9 +224,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 			return nil
 		})
 	}
-	if d.mesos != nil {
-		run(func() error { return d.mesos.serve(background) })
-	}
+	run(func() error { return d.mesos.serve(background) })
 	if p := d.pods; p != nil {
 		run(func() error { return p.serve(d) })
 		run(func() error { return p.streams(background) })
@@ -240,9 +236,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	wg.Go(func() {
 		if d.recover(background) {
 			d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
-			if d.mesos != nil {
-				d.mesos.recover(background)
-			}
+			d.mesos.recover(background)
 			d.recovered.Store(true)
 			d.notify(daemon.SdNotifyReady)
 		}

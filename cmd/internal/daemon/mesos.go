@@ -24,7 +24,7 @@ import (
 	"github.com/berth-dev/berth/containerizer/log"
 )
 
-// mesos serves the operator API of a Mesos agent.
+// mesos serves the operator API of a Mesos agent. A nil one serves nothing.
 type mesos struct {
 	d      *Daemon
 	agent  *agent.Server
@@ -87,6 +87,9 @@ func optional(path string) ([]byte, error) {
 }
 
 func (m *mesos) listen(ctx context.Context) (err error) {
+	if m == nil {
+		return nil
+	}
 	if address := m.d.o.Config.Mesos.Address; address != "" {
 		if m.tcp, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address); err != nil {
 			return fmt.Errorf("mesos: %w", err)
@@ -97,6 +100,9 @@ func (m *mesos) listen(ctx context.Context) (err error) {
 
 // recover ends what an earlier daemon's clients left. It is not worth not to serve for.
 func (m *mesos) recover(ctx context.Context) {
+	if m == nil {
+		return
+	}
 	if err := m.agent.Recover(ctx); err != nil {
 		m.d.o.Log.Warn("sessions of an earlier daemon may go on", log.Error(err))
 	}
@@ -104,6 +110,9 @@ func (m *mesos) recover(ctx context.Context) {
 
 // serve serves until ctx ends.
 func (m *mesos) serve(ctx context.Context) error {
+	if m == nil {
+		return nil
+	}
 	server := &http.Server{
 		Handler: m.agent, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ErrorLog: stdlog.New(complaints{m.d.o.Log}, "", 0),
 		BaseContext: func(net.Listener) context.Context { return ctx }, // streams end with it

@@ -126,8 +126,8 @@ func (i *images) Pull(context.Context, containerizer.ImageSource, containerizer.
 	return &containerizer.Image{Configuration: &v1.Image{Config: i.config}}, nil
 }
 
-func (i *images) Inspect(context.Context, string) (*containerizer.Image, error) {
-	return i.Pull(context.Background(), containerizer.ImageSource{}, containerizer.PullOptions{})
+func (i *images) Inspect(ctx context.Context, _ string) (*containerizer.Image, error) {
+	return i.Pull(ctx, containerizer.ImageSource{}, containerizer.PullOptions{})
 }
 
 // node tells little.
