@@ -33,6 +33,9 @@ type engine struct {
 func (e *engine) put(id containerizer.ContainerID, s *containerizer.Spec, state containerizer.State) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if s.Labels["dev.berth.mesos/class"] != "" {
+		s.Origin = &containerizer.Origin{Adapter: "mesos"}
+	}
 	e.containers[id] = &containerizer.Status{ID: id, Spec: s, State: state}
 }
 

@@ -115,7 +115,7 @@ func (s *Server) getContainers(ctx context.Context, q *request) (*agentv1.Respon
 		if !st.ID.IsRoot() {
 			shown = c.GetShowNested()
 		}
-		if shown && alive(st) && s.permit(q.caller, st.ID, either(st.ID, actViewStandalone, actViewContainers), "") == nil {
+		if shown && ours(st) && alive(st) && s.permit(q.caller, st.ID, either(st.ID, actViewStandalone, actViewContainers), "") == nil {
 			m.Containers = append(m.Containers, s.containerOf(ctx, st))
 		}
 	}

@@ -17,10 +17,15 @@ func (s *Server) find(ctx context.Context, id containerizer.ContainerID) (*conta
 	if err != nil {
 		return nil, err
 	}
-	if st.Spec == nil || st.Spec.Labels[labelClass] == "" {
+	if !ours(st) {
 		return nil, fmt.Errorf("container %q is not one of this agent: %w", id, containerizer.ErrNotFound)
 	}
 	return st, nil
+}
+
+// ours says whether a container came through this adapter. No other is found by it.
+func ours(st *containerizer.Status) bool {
+	return st.Spec != nil && st.Spec.Origin != nil && st.Spec.Origin.Adapter == adapterName
 }
 
 // alive says whether a container is there in the eyes of Mesos, which forgets those
@@ -127,7 +132,7 @@ func (s *Server) isThere(ctx context.Context, id containerizer.ContainerID) (boo
 		return false, nil
 	case err != nil:
 		return false, err
-	case st.Spec == nil || st.Spec.Labels[labelClass] == "":
+	case !ours(st):
 		return false, badRequest("container id %q is taken by a container that is not one of this agent", id)
 	case alive(st) || !id.IsRoot():
 		return true, nil

@@ -13,7 +13,10 @@ import (
 	mesosv1 "github.com/berth-dev/berth/proto/mesos/v1"
 )
 
-// Labels of our containers. What has none is not ours, and is not found by this API.
+// adapterName marks our containers, as their origin.
+const adapterName = "mesos"
+
+// Labels of our containers.
 const (
 	labelClass = "dev.berth.mesos/class"
 	// labelRoot says whose root filesystem a container has: rootHost or rootImage.
@@ -52,7 +55,9 @@ type plan struct {
 // plan translates an order. parent is nil for a root. Nothing is done but that the
 // container's image is pulled, on whose configuration some of it depends.
 func (s *Server) plan(ctx context.Context, o *order, parent *containerizer.Status) (*plan, error) {
-	p := &plan{id: o.id, sandbox: s.sandboxOf(o.id), spec: &containerizer.Spec{Labels: map[string]string{labelClass: o.class}}}
+	p := &plan{id: o.id, sandbox: s.sandboxOf(o.id), spec: &containerizer.Spec{
+		Origin: &containerizer.Origin{Adapter: adapterName}, Labels: map[string]string{labelClass: o.class},
+	}}
 	if o.container != nil && o.container.GetType() != mesosv1.ContainerInfo_MESOS {
 		return nil, unsupported("containers of type %s", o.container.GetType())
 	}

@@ -14,7 +14,7 @@ func (s *Server) Recover(ctx context.Context) error {
 		return err
 	}
 	for i := range left {
-		if alive(&left[i]) {
+		if ours(&left[i]) && alive(&left[i]) {
 			s.endSession(ctx, left[i].ID)
 		}
 	}
