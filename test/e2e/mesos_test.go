@@ -50,7 +50,24 @@ func (n *node) mesosAgent() *mesosAgent {
 		n.t.Fatal(err)
 	}
 	n.serve()
+	a.ready()
 	return a
+}
+
+// ready waits until the API has recovered what an earlier daemon left: 503 until then.
+func (a *mesosAgent) ready() {
+	a.n.t.Helper()
+	eventually(a.n.t, func() string {
+		r, err := a.send(a.n.t.Context(), jsonHeader(), strings.NewReader(`{"type":"GET_HEALTH"}`))
+		if err != nil {
+			return err.Error()
+		}
+		defer r.Body.Close() //nolint:errcheck // its status is all
+		if r.StatusCode != http.StatusOK {
+			return r.Status
+		}
+		return ""
+	})
 }
 
 // send sends a call, and returns its answer still open.
@@ -311,17 +328,7 @@ func TestDaemonMesosSessions(t *testing.T) {
 	next(out)
 	n.daemon.end(syscall.SIGKILL)
 	n.serve()
-	eventually(t, func() string {
-		r, err := a.send(t.Context(), jsonHeader(), strings.NewReader(`{"type":"GET_HEALTH"}`))
-		if err != nil {
-			return err.Error()
-		}
-		defer r.Body.Close() //nolint:errcheck // its status is all
-		if r.StatusCode != http.StatusOK {
-			return r.Status // 503 until it has recovered
-		}
-		return ""
-	})
+	a.ready()
 	if got := status("daemon"); !strings.Contains(got, `"exit_status":`) {
 		t.Errorf("what a dead daemon left ended %s", got)
 	}
