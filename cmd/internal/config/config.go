@@ -43,6 +43,7 @@ type Config struct {
 	Daemon     Daemon     `toml:"daemon"`
 	Images     Images     `toml:"images"`
 	Log        Log        `toml:"log"`
+	Mesos      Mesos      `toml:"mesos"`
 	Network    Network    `toml:"network"`
 	Pull       Pull       `toml:"pull"`
 	Registries Registries `toml:"registries"`
@@ -342,7 +343,7 @@ func (c *Config) check() error {
 	if _, _, _, err := c.Images.Pressure(); err != nil {
 		return err
 	}
-	if err := c.Daemon.check(); err != nil {
+	if err := errors.Join(c.Daemon.check(), c.Mesos.check()); err != nil {
 		return err
 	}
 	if err := c.CRI.check(); err != nil {

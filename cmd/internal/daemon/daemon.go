@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -61,10 +62,13 @@ type Daemon struct {
 	sockets []*socket
 	debug   *socket // nil is none
 	pods    *pods   // nil is none
+	mesos   *mesos  // nil is none
 	engine  *engine.Engine
 	store   grpcadapter.Store
 	health  *health.Server
 	guard   guard
+	// recovered is whether what earlier daemons left is put right.
+	recovered atomic.Bool
 	// trash is told that something was put off.
 	trash chan struct{}
 
@@ -121,6 +125,11 @@ func (d *Daemon) open(ctx context.Context) error {
 	if c.DebugSocket != "" {
 		d.debug = &socket{path: c.DebugSocket}
 	}
+	if d.o.Config.Mesos.Serves() {
+		if d.mesos, err = d.newMesos(artifacts); err != nil {
+			return err
+		}
+	}
 	d.o.Metrics.registry.MustRegister(newContainers(d.engine, d.o.Log))
 	d.guard = guard{readOnlyMethods()}
 	d.server = grpc.NewServer(
@@ -156,6 +165,9 @@ func (d *Daemon) listen(ctx context.Context) error {
 		}
 		delete(given, s.path)
 	}
+	if err := d.mesos.listen(ctx); err != nil {
+		return err
+	}
 	for path, l := range given {
 		d.o.Log.Warn("a socket of the service manager is not in the configuration", log.String("socket", path))
 		_ = l.Close() // unused
@@ -163,7 +175,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 	return nil
 }
 
-// all are the sockets, those for debugging and for kubelets included.
+// all are the sockets, those for debugging and of other APIs included.
 func (d *Daemon) all() []*socket {
 	all := slices.Clone(d.sockets)
 	if d.debug != nil {
@@ -171,6 +183,9 @@ func (d *Daemon) all() []*socket {
 	}
 	if d.pods != nil {
 		all = append(all, d.pods.socket)
+	}
+	if d.mesos != nil && d.mesos.socket != nil {
+		all = append(all, d.mesos.socket)
 	}
 	return all
 }
@@ -209,6 +224,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 			return nil
 		})
 	}
+	run(func() error { return d.mesos.serve(background) })
 	if p := d.pods; p != nil {
 		run(func() error { return p.serve(d) })
 		run(func() error { return p.streams(background) })
@@ -220,6 +236,8 @@ func (d *Daemon) serve(ctx context.Context) error {
 	wg.Go(func() {
 		if d.recover(background) {
 			d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+			d.mesos.recover(background)
+			d.recovered.Store(true)
 			d.notify(daemon.SdNotifyReady)
 		}
 	})
