@@ -127,7 +127,7 @@ func start(ctx context.Context, args []string, name string, target *os.File, pro
 		// system call longer than 20 us, and wakes a thread that finds nothing to do.
 		c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS="+strconv.Itoa(max(2, processors)))
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := startCoarse(c.cmd); err != nil {
 		_ = stdin.Close()
 		_ = resultR.Close()
 		return nil, err
