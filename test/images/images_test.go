@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func store(t *testing.T) *provisioner.Provisioner {
+func store(t testing.TB) *provisioner.Provisioner {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: layers keep their owners")
