@@ -51,49 +51,49 @@ func (l *logged) take() []string {
 }
 
 // image is one of these layers.
-func image(t testing.TB, layers ...gcr.Layer) gcr.Image {
-	t.Helper()
+func image(tb testing.TB, layers ...gcr.Layer) gcr.Image {
+	tb.Helper()
 	i, err := mutate.AppendLayers(empty.Image, layers...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config, err := i.ConfigFile()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", runtime.GOARCH
 	if i, err = mutate.ConfigFile(i, config); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return i
 }
 
-func layers(t testing.TB, n int) []gcr.Layer {
-	t.Helper()
+func layers(tb testing.TB, n int) []gcr.Layer {
+	tb.Helper()
 	var out []gcr.Layer
 	for range n {
 		l, err := random.Layer(10_000, types.DockerLayer)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		out = append(out, l)
 	}
 	return out
 }
 
-func write(t testing.TB, ref string, i gcr.Image) (digest string) {
-	t.Helper()
+func write(tb testing.TB, ref string, i gcr.Image) (digest string) {
+	tb.Helper()
 	r, err := name.ParseReference(ref)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := remote.Write(r, i); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	d, err := i.Digest()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d.String()
 }
