@@ -23,7 +23,7 @@ func (p *Provisioner) makeLists(ctx context.Context) error {
 // deleteTrash deletes what was given up, and what killed processes left. No pull is to
 // feel it.
 func (p *Provisioner) deleteTrash(ctx context.Context) error {
-	return yielding(func() error { return p.store.Sweep(ctx) })
+	return yielding(func() error { return p.store.SweepIdly(ctx) })
 }
 
 // yielding does work that gives way to everything else.

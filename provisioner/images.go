@@ -90,29 +90,35 @@ func (p *Provisioner) List(context.Context) ([]containerizer.Image, error) {
 	return out, nil
 }
 
-// Inspect finds an image and returns all that is known of it.
-func (p *Provisioner) Inspect(ctx context.Context, nameOrDigest string) (*containerizer.Image, error) {
-	use, err := p.store.Use(ctx) // all of it is there, or none
-	if err != nil {
-		return nil, storeError(nameOrDigest, err)
+// Inspect finds an image and returns all that is known of it. It waits for nobody: when
+// a part of it goes while it is read, it is looked for again, and then is not there.
+func (p *Provisioner) Inspect(ctx context.Context, nameOrDigest string) (image *containerizer.Image, err error) {
+	for range attempts {
+		i, _, lerr := p.local(nameOrDigest)
+		if lerr != nil {
+			return nil, storeError(nameOrDigest, lerr)
+		}
+		if image, err = p.describe(ctx, i); err == nil {
+			return image, nil
+		}
 	}
-	defer use.Release()
-	i, _, err := p.local(nameOrDigest)
-	if err != nil {
-		return nil, err
-	}
+	return nil, fmt.Errorf("image %q: %w", nameOrDigest, err)
+}
+
+// describe returns all that is known of an image of the store.
+func (p *Provisioner) describe(ctx context.Context, i *store.Image) (*containerizer.Image, error) {
 	all, err := p.List(ctx)
 	if err != nil {
 		return nil, err
 	}
 	n := slices.IndexFunc(all, func(other containerizer.Image) bool { return other.Manifest == i.Manifest.Digest })
 	if n < 0 {
-		return nil, fmt.Errorf("image %q was removed meanwhile: %w", nameOrDigest, containerizer.ErrNotFound)
+		return nil, fmt.Errorf("it was removed meanwhile: %w", containerizer.ErrNotFound)
 	}
 	out := all[n]
 	raw, err := p.readDocument(i.ConfigID, manifest.MaxConfigBytes)
 	if err != nil {
-		return nil, fmt.Errorf("image %q: %w", nameOrDigest, err)
+		return nil, err
 	}
 	m := &v1.Manifest{Config: i.ConfigID, Layers: make([]v1.Descriptor, len(i.Layers))}
 	if out.Configuration, err = manifest.Config(m, raw); err != nil {

@@ -22,30 +22,82 @@ import (
 // Save writes an archive of images. Both formats hold the very blobs that were
 // pulled, so that all digests stay: an OCI image layout, and for Docker the index
 // of "docker save" beside it, which that and every other tool reads.
-func (p *Provisioner) Save(ctx context.Context, w io.Writer, f containerizer.ArchiveFormat, references []string) error {
+func (p *Provisioner) Save(ctx context.Context, w io.Writer, f containerizer.ArchiveFormat, references []string) (err error) {
 	if f != containerizer.ArchiveOCI && f != containerizer.ArchiveDocker {
 		return fmt.Errorf("there is no archive format %q (%q and %q are possible): %w", f, containerizer.ArchiveOCI, containerizer.ArchiveDocker, containerizer.ErrInvalid)
 	}
 	if len(references) == 0 {
 		return fmt.Errorf("no image to save was named: %w", containerizer.ErrInvalid)
 	}
-	use, err := p.store.Use(ctx)
+	kept, err := p.keepToSave(ctx, references)
 	if err != nil {
-		return storeError(references[0], err)
+		return err
 	}
-	defer use.Release()
+	defer func() { err = errors.Join(err, kept.release()) }()
 	s := &saver{p: p, ctx: ctx, tar: tar.NewWriter(w), written: map[digest.Digest]bool{}, index: v1.Index{MediaType: v1.MediaTypeImageIndex}}
 	s.index.SchemaVersion = 2
-	for _, ref := range references {
-		i, name, err := p.local(ref)
-		if err != nil {
-			return err
-		}
-		if err := s.add(i, name); err != nil {
-			return fmt.Errorf("save image %q: %w", ref, err)
+	for n, i := range kept.images {
+		if err := s.add(i, kept.names[n]); err != nil {
+			return fmt.Errorf("save image %q: %w", references[n], err)
 		}
 	}
 	return s.finish(f)
+}
+
+// toSave are the images of an archive, whose blobs stay until they are released.
+type toSave struct {
+	images []*store.Image
+	names  []string // "" for an image that was named by digest
+	lease  *store.Lease
+	use    *store.Lock // nil once the lease keeps the blobs
+}
+
+func (t *toSave) release() error {
+	if t.use != nil {
+		t.use.Release()
+	}
+	if t.lease == nil {
+		return nil
+	}
+	return t.lease.Release()
+}
+
+// keepToSave looks images up, and has a lease keep their blobs, so that nobody waits for
+// whoever reads the archive. On a full disk, where the lease cannot be written, nothing
+// can be removed meanwhile.
+func (p *Provisioner) keepToSave(ctx context.Context, references []string) (t *toSave, err error) {
+	t = &toSave{}
+	if t.use, err = p.store.Use(ctx); err != nil {
+		return nil, storeError(references[0], err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.release())
+		}
+	}()
+	var blobs []string
+	for _, ref := range references {
+		i, name, err := p.local(ref)
+		if err != nil {
+			return t, err
+		}
+		t.images, t.names = append(t.images, i), append(t.names, name)
+		for _, d := range i.BlobDigests() {
+			blobs = append(blobs, string(d))
+		}
+	}
+	if t.lease, err = p.store.NewLease(ctx); err == nil {
+		err = t.lease.Hold(ctx, nil, blobs)
+	}
+	switch {
+	case errors.Is(err, containerizer.ErrResourceExhausted):
+		return t, nil
+	case err != nil:
+		return t, err
+	}
+	t.use.Release()
+	t.use = nil
+	return t, nil
 }
 
 // savedImage is an element of manifest.json.

@@ -9,6 +9,7 @@ package main
 import (
 	"os"
 
+	_ "github.com/berth-dev/berth/cmd/internal/faststart" // leaves one P; ChildMain takes what it may have
 	"github.com/berth-dev/berth/provisioner/unpack/apply"
 )
 

@@ -51,8 +51,9 @@ func checkDomain(domain string) error {
 		}
 	}
 	if strings.HasPrefix(host, "[") {
-		a, err := netip.ParseAddr(strings.Trim(host, "[]"))
-		if err != nil || !a.Is6() || a.Zone() != "" || !strings.HasSuffix(host, "]") {
+		address, closed := strings.CutSuffix(host[1:], "]")
+		a, err := netip.ParseAddr(address)
+		if err != nil || !a.Is6() || a.Zone() != "" || !closed {
 			return invalid("registry %q is not a valid IPv6 address", domain)
 		}
 		return nil

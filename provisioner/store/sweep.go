@@ -205,6 +205,11 @@ func unlocked(path string) bool {
 // Sweep deletes the trash, and what dead pulls left in stage, leases and ingest,
 // until ctx ends. It returns at once when another process sweeps.
 func (s *Store) Sweep(ctx context.Context) error {
+	return s.sweep(ctx, os.RemoveAll)
+}
+
+// sweep is Sweep with what deletes one thing.
+func (s *Store) sweep(ctx context.Context, remove func(path string) error) error {
 	if !exists(s.path("locks")) {
 		return nil
 	}
@@ -223,7 +228,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return errors.Join(append(errs, context.Cause(ctx))...)
 		}
-		if err := os.RemoveAll(s.path("trash", name)); err != nil {
+		if err := remove(s.path("trash", name)); err != nil {
 			errs = append(errs, fmt.Errorf("delete: %w", err))
 		}
 	}

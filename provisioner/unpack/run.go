@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -54,7 +53,7 @@ func Start(ctx context.Context, command []string, target *os.File, limits Limits
 	if err != nil {
 		return nil, fmt.Errorf("encode the limits: %w", err)
 	}
-	c, err := start(ctx, append(command[1:len(command):len(command)], string(conf)), command[0], target, limits.Processors)
+	c, err := start(ctx, append(command[1:len(command):len(command)], string(conf)), command[0], target)
 	if err != nil {
 		return nil, fmt.Errorf("start unpacking by %q: %w", command[0], err)
 	}
@@ -104,7 +103,7 @@ type child struct {
 
 var errNoResult = errors.New("the child says nothing")
 
-func start(ctx context.Context, args []string, name string, target *os.File, processors int) (_ *child, err error) {
+func start(ctx context.Context, args []string, name string, target *os.File) (_ *child, err error) {
 	in, stdin, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -122,12 +121,7 @@ func start(ctx context.Context, args []string, name string, target *os.File, pro
 	c.cmd = exec.CommandContext(ctx, name, args...)
 	c.cmd.Stdin = in
 	c.prepare(target, result)
-	if processors > 0 {
-		// Not one: without an idle P the Go runtime takes the only one away from each
-		// system call longer than 20 us, and wakes a thread that finds nothing to do.
-		c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS="+strconv.Itoa(max(2, processors)))
-	}
-	if err := c.cmd.Start(); err != nil {
+	if err := startCoarse(c.cmd); err != nil {
 		_ = stdin.Close()
 		_ = resultR.Close()
 		return nil, err

@@ -34,20 +34,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func store(t *testing.T) *provisioner.Provisioner {
-	t.Helper()
+func store(tb testing.TB) *provisioner.Provisioner {
+	tb.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root: layers keep their owners")
+		tb.Skip("needs root: layers keep their owners")
 	}
 	exe, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	p, err := provisioner.New(filepath.Join(t.TempDir(), "store"), fetcher.New(fetcher.Options{Registry: client.Options{Credentials: credential.Files{}, Dirs: []string{t.TempDir()}}}), provisioner.Options{
+	p, err := provisioner.New(filepath.Join(tb.TempDir(), "store"), fetcher.New(fetcher.Options{Registry: client.Options{Credentials: credential.Files{}, Dirs: []string{tb.TempDir()}}}), provisioner.Options{
 		UnpackCommand: []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", exe, childArg},
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

@@ -1,6 +1,8 @@
 package images_test
 
 import (
+	"errors"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -49,49 +51,49 @@ func (l *logged) take() []string {
 }
 
 // image is one of these layers.
-func image(t *testing.T, layers ...gcr.Layer) gcr.Image {
-	t.Helper()
+func image(tb testing.TB, layers ...gcr.Layer) gcr.Image {
+	tb.Helper()
 	i, err := mutate.AppendLayers(empty.Image, layers...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config, err := i.ConfigFile()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", runtime.GOARCH
 	if i, err = mutate.ConfigFile(i, config); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return i
 }
 
-func layers(t *testing.T, n int) []gcr.Layer {
-	t.Helper()
+func layers(tb testing.TB, n int) []gcr.Layer {
+	tb.Helper()
 	var out []gcr.Layer
 	for range n {
 		l, err := random.Layer(10_000, types.DockerLayer)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		out = append(out, l)
 	}
 	return out
 }
 
-func write(t *testing.T, ref string, i gcr.Image) (digest string) {
-	t.Helper()
+func write(tb testing.TB, ref string, i gcr.Image) (digest string) {
+	tb.Helper()
 	r, err := name.ParseReference(ref)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := remote.Write(r, i); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	d, err := i.Digest()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d.String()
 }
@@ -104,6 +106,53 @@ func blob(t *testing.T, l gcr.Layer) string {
 		t.Fatal(err)
 	}
 	return "GET /v2/team/app/blobs/" + d.String()
+}
+
+// BenchmarkNothingMissing pulls an image that is there, in this process, beside the one
+// request that this takes. The difference is what berth adds.
+func BenchmarkNothingMissing(b *testing.B) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(b.Output(), "", 0))))
+	b.Cleanup(server.Close)
+	p := store(b)
+	host := strings.TrimPrefix(server.URL, "http://")
+	digest := write(b, host+"/team/app:1", image(b, layers(b, 20)...))
+	pull := func(ref string) {
+		source := containerizer.ImageSource{Reference: host + "/" + ref, Pull: containerizer.PullAlways}
+		if _, err := p.Pull(b.Context(), source, containerizer.PullOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ask := func() {
+		req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, server.URL+"/v2/team/app/manifests/1", http.NoBody)
+		if err != nil {
+			b.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	pull("team/app:1")
+	pull("team/app@" + digest)
+	for _, c := range []struct {
+		name string
+		do   func()
+	}{
+		{"request alone", ask},
+		{"by tag", func() { pull("team/app:1") }},
+		{"by digest", func() { pull("team/app@" + digest) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c.do()
+			}
+		})
+	}
 }
 
 // TestOnlyWhatIsMissingIsAskedFor pulls images of which more and more is there. Every

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,7 @@ func ChildMain(args []string) int {
 
 func child(args []string) (*unpack.Result, error) {
 	if len(args) == 2 && args[0] == unpack.ArchiveMode {
+		useProcessors(0)
 		return archiveChild(args[1])
 	}
 	var limits unpack.Limits
@@ -43,10 +45,21 @@ func child(args []string) (*unpack.Result, error) {
 	if err := json.Unmarshal([]byte(args[0]), &limits); err != nil {
 		return nil, fmt.Errorf("unpack limits %q: %w: %w", args[0], err, containerizer.ErrInvalid)
 	}
+	useProcessors(limits.Processors)
 	root, err := confine(unpack.TargetFD)
 	if err != nil {
 		return nil, fmt.Errorf("confine the unpacking process: %w", err)
 	}
 	defer func() { _ = unix.Close(root) }()
 	return Layer(root, os.Stdin, limits)
+}
+
+// useProcessors lets n processors be used at once; 0 is all. Not one: without an idle P
+// the Go runtime takes the only one away from each system call longer than 20 us, and
+// wakes a thread that finds nothing to do.
+func useProcessors(n int) {
+	if n == 0 {
+		n = runtime.NumCPU()
+	}
+	runtime.GOMAXPROCS(max(2, n))
 }
