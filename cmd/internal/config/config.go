@@ -81,6 +81,9 @@ type Containers struct {
 	PidsLimit int64 `toml:"pids_limit"`
 	// StopTimeoutSeconds is how long stop waits before SIGKILL.
 	StopTimeoutSeconds *int64 `toml:"stop_timeout_seconds"`
+	// HooksDir are folders of OCI hooks in the format of oci-hooks(5), later ones before
+	// earlier ones; nil is those of Podman and CRI-O, an empty list is none.
+	HooksDir []string `toml:"hooks_dir"`
 }
 
 // Log says how output is kept.
@@ -317,6 +320,11 @@ func (c *Config) check() error {
 	for _, p := range c.Registries.CertsDirs {
 		if !filepath.IsAbs(p) {
 			return fmt.Errorf("registries.certs_dirs: %q is not an absolute path", p)
+		}
+	}
+	for _, p := range c.Containers.HooksDir {
+		if !filepath.IsAbs(p) {
+			return fmt.Errorf("containers.hooks_dir: %q is not an absolute path", p)
 		}
 	}
 	if _, err := c.Policy(); err != nil {

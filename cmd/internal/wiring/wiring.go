@@ -130,7 +130,7 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 			return append(n.selfCommand(self), "system", "reap", id.String())
 		},
 		ExitEnv: []string{"PATH=" + os.Getenv("PATH")},
-		Seccomp: n.filters,
+		Seccomp: n.filters, Log: n.logger("launcher"),
 	})
 	return n.native, err
 }
