@@ -44,6 +44,7 @@ type Config struct {
 	Images     Images     `toml:"images"`
 	Log        Log        `toml:"log"`
 	Network    Network    `toml:"network"`
+	NRI        NRI        `toml:"nri"`
 	Pull       Pull       `toml:"pull"`
 	Registries Registries `toml:"registries"`
 	Trust      Trust      `toml:"trust"`
@@ -312,6 +313,9 @@ func (c *Config) check() error {
 		{"registries.auth_file", c.Registries.AuthFile},
 		{"artifacts.hadoop", c.Artifacts.Hadoop},
 		{"trust.policy", c.Trust.Policy},
+		{"nri.socket_path", c.NRI.SocketPath},
+		{"nri.plugin_path", c.NRI.PluginPath},
+		{"nri.plugin_config_path", c.NRI.PluginConfigPath},
 	} {
 		if p.path != "" && p.path[0] != '/' {
 			return fmt.Errorf("%s = %q is not an absolute path", p.key, p.path)
@@ -354,6 +358,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.CRI.check(); err != nil {
+		return err
+	}
+	if _, _, err := c.NRI.Timeouts(); err != nil {
 		return err
 	}
 	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {

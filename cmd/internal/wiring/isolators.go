@@ -83,7 +83,9 @@ func (n *Node) isolators(images containerizer.VolumeProvisioner) ([]containerize
 	if err := n.checkSelection(list); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(list, func(i containerizer.Isolator) bool { return !n.selected(i.Name()) }), nil
+	list = slices.DeleteFunc(list, func(i containerizer.Isolator) bool { return !n.selected(i.Name()) })
+	// Those of a program see what all of the others have made.
+	return append(list, n.parts.Isolators...), nil
 }
 
 // required are isolators that the configuration cannot leave out: without them
