@@ -113,11 +113,6 @@ func writeJSON(path string, v any) error {
 	return nil
 }
 
-// creates says whether the process waits for hooks before it leaves the host's root.
-func (h *hookSet) creates() bool {
-	return h != nil && len(h.hooks.Prestart)+len(h.hooks.CreateRuntime)+len(h.hooks.CreateContainer) > 0 //nolint:staticcheck // deprecated, and in use
-}
-
 // starts says whether it waits for hooks before its command.
 func (h *hookSet) starts() bool { return h != nil && len(h.hooks.StartContainer) > 0 }
 
@@ -221,7 +216,7 @@ func (h *hookSet) each(ctx context.Context, kind string, hooks []specs.Hook, sta
 		}
 		cancel()
 		if err != nil { // its class would be taken for the command's
-			return fmt.Errorf("%s hook %q of container %q: %v: %w", kind, hook.Path, h.c.ID, err, containerizer.ErrFailedPrecondition)
+			return fmt.Errorf("%s hook %q of container %q: %s: %w", kind, hook.Path, h.c.ID, err.Error(), containerizer.ErrFailedPrecondition)
 		}
 	}
 	return nil

@@ -14,8 +14,6 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // description has something of everything that can be adjusted.
 func description() *containerizer.Spec {
 	return &containerizer.Spec{
@@ -30,7 +28,7 @@ func description() *containerizer.Spec {
 		Hooks:      &specs.Hooks{Poststop: []specs.Hook{{Path: "/own"}}},
 		Sysctls:    map[string]string{"net.x": "1"},
 		Namespaces: containerizer.Namespaces{IPC: containerizer.Namespace{Mode: containerizer.NamespaceParent}},
-		Resources:  containerizer.Resources{Linux: specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(1)), Swap: ptr(int64(9))}}},
+		Resources:  containerizer.Resources{Linux: specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(1)), Swap: new(int64(9))}}},
 		Devices:    []containerizer.Device{{HostPath: "/dev/full"}},
 	}
 }
@@ -50,7 +48,7 @@ func TestAdjusted(t *testing.T) {
 	a.AddRlimit("RLIMIT_NOFILE", 20, 10)
 	a.AddRlimit("RLIMIT_CORE", 0, 0)
 	a.AddCDIDevice(&api.CDIDevice{Name: "v/c=d"})
-	a.SetLinuxOomScoreAdj(ptr(7))
+	a.SetLinuxOomScoreAdj(new(7))
 	a.SetLinuxSysctl("net.y", "2")
 	a.AddOrReplaceNamespace(&api.LinuxNamespace{Type: "ipc", Path: "/proc/1/ns/ipc"})
 	a.AddOrReplaceNamespace(&api.LinuxNamespace{Type: "uts"})
@@ -69,7 +67,7 @@ func TestAdjusted(t *testing.T) {
 	want := &containerizer.Spec{
 		Annotations: map[string]string{"keep": "1", "new": "3"},
 		Process: containerizer.Process{
-			Entrypoint: []string{}, Args: []string{"/bin/other", "x"}, Env: []string{"B=two", "C=3", "D=4"}, OOMScoreAdj: ptr(7),
+			Entrypoint: []string{}, Args: []string{"/bin/other", "x"}, Env: []string{"B=two", "C=3", "D=4"}, OOMScoreAdj: new(7),
 			Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 10, Hard: 20}, {Type: "RLIMIT_CORE"}},
 		},
 		Mounts: []containerizer.Mount{
@@ -84,8 +82,8 @@ func TestAdjusted(t *testing.T) {
 			IPC: containerizer.Namespace{Mode: containerizer.NamespacePath, Path: "/proc/1/ns/ipc"}, UTS: containerizer.Namespace{Mode: containerizer.NamespacePrivate},
 		},
 		Resources: containerizer.Resources{Linux: specs.LinuxResources{
-			Memory: &specs.LinuxMemory{Limit: ptr(int64(5)), Swap: ptr(int64(9))}, CPU: &specs.LinuxCPU{Shares: ptr(uint64(6))},
-			Pids: &specs.LinuxPids{Limit: ptr(int64(8))}, Unified: map[string]string{"memory.high": "1"},
+			Memory: &specs.LinuxMemory{Limit: new(int64(5)), Swap: new(int64(9))}, CPU: &specs.LinuxCPU{Shares: new(uint64(6))},
+			Pids: &specs.LinuxPids{Limit: new(int64(8))}, Unified: map[string]string{"memory.high": "1"},
 		}},
 		Devices:    []containerizer.Device{{HostPath: "/dev/null", ContainerPath: "/dev/nothing"}},
 		CDIDevices: []string{"v/c=d"},

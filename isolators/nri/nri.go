@@ -264,11 +264,22 @@ type logger struct{ log *log.Logger }
 
 var _ nrilog.Logger = logger{}
 
+// Debugf implements the library's logger.
 func (l logger) Debugf(_ context.Context, format string, args ...any) {
 	l.log.Debug(text(format, args))
 }
-func (l logger) Infof(_ context.Context, format string, args ...any) { l.log.Debug(text(format, args)) }
-func (l logger) Warnf(_ context.Context, format string, args ...any) { l.log.Warn(text(format, args)) }
+
+// Infof implements it: what is news to a plug-in is none to the node.
+func (l logger) Infof(_ context.Context, format string, args ...any) {
+	l.log.Debug(text(format, args))
+}
+
+// Warnf implements it.
+func (l logger) Warnf(_ context.Context, format string, args ...any) {
+	l.log.Warn(text(format, args))
+}
+
+// Errorf implements it.
 func (l logger) Errorf(_ context.Context, format string, args ...any) {
 	l.log.Error(text(format, args))
 }

@@ -21,39 +21,8 @@ func overlay(to *specs.LinuxResources, r *api.LinuxResources) error {
 		return fmt.Errorf("classes of block I/O and RDT: %w", containerizer.ErrUnsupported)
 	}
 	in := r.ToOCI()
-	if m := in.Memory; m != nil && *m != (specs.LinuxMemory{}) {
-		var out specs.LinuxMemory
-		if to.Memory != nil {
-			out = *to.Memory
-		}
-		set(&out.Limit, m.Limit)
-		set(&out.Reservation, m.Reservation)
-		set(&out.Swap, m.Swap)
-		set(&out.Kernel, m.Kernel) //nolint:staticcheck // deprecated, still accepted
-		set(&out.KernelTCP, m.KernelTCP)
-		set(&out.Swappiness, m.Swappiness)
-		set(&out.DisableOOMKiller, m.DisableOOMKiller)
-		set(&out.UseHierarchy, m.UseHierarchy)
-		to.Memory = &out
-	}
-	if c := in.CPU; c != nil && *c != (specs.LinuxCPU{}) {
-		var out specs.LinuxCPU
-		if to.CPU != nil {
-			out = *to.CPU
-		}
-		set(&out.Shares, c.Shares)
-		set(&out.Quota, c.Quota)
-		set(&out.Period, c.Period)
-		set(&out.RealtimeRuntime, c.RealtimeRuntime)
-		set(&out.RealtimePeriod, c.RealtimePeriod)
-		if c.Cpus != "" {
-			out.Cpus = c.Cpus
-		}
-		if c.Mems != "" {
-			out.Mems = c.Mems
-		}
-		to.CPU = &out
-	}
+	overlayMemory(to, in.Memory)
+	overlayCPU(to, in.CPU)
 	if r.GetPids() != nil && r.GetPids().GetLimit() != 0 {
 		limit := r.GetPids().GetLimit()
 		to.Pids = &specs.LinuxPids{Limit: &limit}
@@ -75,6 +44,47 @@ func overlay(to *specs.LinuxResources, r *api.LinuxResources) error {
 		to.Devices = append(slices.Clone(to.Devices), in.Devices...)
 	}
 	return nil
+}
+
+func overlayMemory(to *specs.LinuxResources, m *specs.LinuxMemory) {
+	if m == nil || *m == (specs.LinuxMemory{}) {
+		return
+	}
+	var out specs.LinuxMemory
+	if to.Memory != nil {
+		out = *to.Memory
+	}
+	set(&out.Limit, m.Limit)
+	set(&out.Reservation, m.Reservation)
+	set(&out.Swap, m.Swap)
+	set(&out.Kernel, m.Kernel) //nolint:staticcheck // deprecated, still accepted
+	set(&out.KernelTCP, m.KernelTCP)
+	set(&out.Swappiness, m.Swappiness)
+	set(&out.DisableOOMKiller, m.DisableOOMKiller)
+	set(&out.UseHierarchy, m.UseHierarchy)
+	to.Memory = &out
+}
+
+func overlayCPU(to *specs.LinuxResources, c *specs.LinuxCPU) {
+	if c == nil || *c == (specs.LinuxCPU{}) {
+		return
+	}
+	var out specs.LinuxCPU
+	if to.CPU != nil {
+		out = *to.CPU
+	}
+	set(&out.Shares, c.Shares)
+	set(&out.Quota, c.Quota)
+	set(&out.Period, c.Period)
+	set(&out.RealtimeRuntime, c.RealtimeRuntime)
+	set(&out.RealtimePeriod, c.RealtimePeriod)
+	if c.Cpus != "" {
+		out.Cpus = c.Cpus
+	}
+	if c.Mems != "" {
+		out.Mems = c.Mems
+	}
+	to.CPU = &out
 }
 
 // set is for fields of which nil says nothing.

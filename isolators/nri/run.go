@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"time"
 
@@ -129,9 +130,7 @@ func (i *Isolator) all() map[containerizer.ContainerID]*shown {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	copied := make(map[containerizer.ContainerID]*shown, len(i.shown))
-	for id, s := range i.shown {
-		copied[id] = s
-	}
+	maps.Copy(copied, i.shown)
 	return copied
 }
 

@@ -104,7 +104,7 @@ func TestDaemonNRI(t *testing.T) {
 			a.AddAnnotation("of", "plug-in")
 			a.AddRlimit("RLIMIT_NOFILE", 77, 55)
 			a.SetLinuxMemoryLimit(64 << 20)
-			a.SetLinuxOomScoreAdj(ptr(321))
+			a.SetLinuxOomScoreAdj(new(321))
 			a.AddDevice(&api.LinuxDevice{Path: "/dev/mine", Type: "c", Major: 10, Minor: 237}) // /dev/loop-control
 			return a, nil
 		},
@@ -154,8 +154,6 @@ func TestDaemonNRI(t *testing.T) {
 		return ""
 	})
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // serveDebug starts the daemon with what it has to tell.
 func (n *nriNode) serveDebug() {
