@@ -75,6 +75,23 @@ type ProcessIsolator interface {
 	Isolate(ctx context.Context, c *Container, pid int) error
 }
 
+// Adjuster is implemented by isolators that speak for others who may change what a
+// container is to be, or forbid it (isolators/nri).
+type Adjuster interface {
+	// Adjust returns the description to go on with, c.Spec if nothing changes; it writes
+	// to neither. It is called once c.Spec is complete, Rootfs is there, and before any
+	// isolator prepares. After an error the launch is undone.
+	Adjust(ctx context.Context, c *Container) (*Spec, error)
+	// AdjustUpdate is asked before an Update of a container that runs, likewise.
+	AdjustUpdate(ctx context.Context, c *Container, r *Resources) (*Resources, error)
+}
+
+// Starter is implemented by isolators that are asked before the container's process
+// executes its command: an error is that of the start.
+type Starter interface {
+	BeforeStart(ctx context.Context, c *Container) error
+}
+
 // Watcher is implemented by isolators that notice a container running into a
 // limit. Watch blocks until that happens, or ctx ends (nil, ctx.Err()).
 type Watcher interface {

@@ -16,7 +16,9 @@ import (
 	"github.com/berth-dev/berth/cmd/internal/daemon"
 	"github.com/berth-dev/berth/cmd/internal/fetching"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
+	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/log"
+	"github.com/berth-dev/berth/isolators/nri"
 	"github.com/berth-dev/berth/provisioner/trust"
 )
 
@@ -76,10 +78,18 @@ func serve(ctx context.Context, f *flags) error {
 		return err
 	}
 	metrics := daemon.NewMetrics()
-	node := wiring.New(*cfg, path, logger, wiring.Parts{
+	plugins, err := newPlugins(cfg, logger)
+	if err != nil {
+		return err
+	}
+	parts := wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
 		Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
-	})
+	}
+	if plugins != nil {
+		parts.Isolators = []containerizer.Isolator{plugins}
+	}
+	node := wiring.New(*cfg, path, logger, parts)
 	logger.Info("starting", log.String("version", version), log.String("go", runtime.Version()), log.Int("pid", os.Getpid()),
 		log.String("root", cfg.Root), log.String("state", cfg.State))
 	d := &daemon.Options{
@@ -89,7 +99,25 @@ func serve(ctx context.Context, f *flags) error {
 			return c, err
 		},
 	}
+	if plugins != nil {
+		d.Plugins = plugins.Run
+	}
 	return run(ctx, d)
+}
+
+// newPlugins makes what speaks with NRI plug-ins; nil when that is not wanted.
+func newPlugins(cfg *config.Config, logger *log.Logger) (*nri.Isolator, error) {
+	if !cfg.NRI.Enable {
+		return nil, nil
+	}
+	registration, request, err := cfg.NRI.Timeouts()
+	if err != nil {
+		return nil, err
+	}
+	return nri.New(logger.Named("nri"), nri.Options{
+		Socket: cfg.NRI.SocketPath, PluginDir: cfg.NRI.PluginPath, ConfigDir: cfg.NRI.PluginConfigPath, NoConnections: cfg.NRI.DisableConnections,
+		RegistrationTimeout: registration, RequestTimeout: request, Version: version,
+	}), nil
 }
 
 // run serves, and reloads at SIGHUP.

@@ -49,6 +49,9 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 	if c.Parent, err = e.parentOf(l.id); err != nil {
 		return err
 	}
+	if spec, err = e.adjust(ctx, op, h, l, c); err != nil {
+		return err
+	}
 	if err := e.fetchArtifacts(ctx, op, c, o.Artifacts); err != nil {
 		return err
 	}
@@ -57,6 +60,11 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 		return err
 	}
 	c.Launch = info
+	if op.kind != opPrepare {
+		if err := e.beforeStart(ctx, op, h, c); err != nil {
+			return err
+		}
+	}
 
 	// Written while the process starts; nobody reads it before the state changes.
 	written := make(chan error, 1)

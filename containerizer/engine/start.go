@@ -78,8 +78,12 @@ func (e *Engine) startHeld(ctx context.Context, op *operation, h *held, l *loade
 			return errors.Join(fmt.Errorf("start container %q: %w", l.id, err), h.ledger.drop(mark))
 		}
 	}
-	e.step(op, "start.process")
-	if err := e.launcher.Start(ctx, c); err != nil {
+	err = e.beforeStart(ctx, op, h, c)
+	if err == nil {
+		e.step(op, "start.process")
+		err = e.launcher.Start(ctx, c)
+	}
+	if err != nil {
 		if op.session != nil {
 			op.session.Detach()
 			op.session = nil

@@ -51,6 +51,9 @@ func (e *Engine) updateOp(ctx context.Context, op *operation, r *containerizer.R
 	}
 	old := l.spec.Resources
 	if live {
+		if r, err = e.adjustUpdate(ctx, h, l, r); err != nil {
+			return fmt.Errorf("update container %q: %w", l.id, err)
+		}
 		mark := ledgerEntry{ownEntries, kindOp, string(opUpdate)}
 		if err := h.ledger.add(mark); err != nil {
 			return err

@@ -32,6 +32,9 @@ func Compile(c *Config) (*Program, error) {
 		return nil, err
 	}
 
+	if k.hasStartHooks() {
+		k.CopyMemory() // or the hooks live beside a process with the monitor's
+	}
 	k.enterNamespaces(ns)
 	k.labels()
 	k.unshareLate(ns)
@@ -46,11 +49,16 @@ func Compile(c *Config) (*Program, error) {
 		return nil, err
 	}
 	terminal := k.terminal(fs)
-	k.protectPaths(fs)
 	k.network()
+	if k.hasCreateHooks() {
+		k.step("wait for the hooks that prepare the container")
+		k.send(interp.MessageBarrier)
+		k.await()
+	}
+	k.protectPaths(fs)
 	k.workingDir(true)
 	k.leaveHost(fs)
-	if c.Info.Barrier {
+	if c.Info.Barrier && !k.hasCreateHooks() {
 		k.step("wait for the isolators that prepare the process")
 		k.await()
 	}
@@ -131,8 +139,8 @@ func (k *compiler) check() error {
 	if (len(p.Args) == 0 || p.Args[0] == "") && !k.c.Init {
 		return fmt.Errorf("no command given, neither by the image nor by the user: %w", containerizer.ErrInvalid)
 	}
-	if info.Hooks != nil {
-		return fmt.Errorf("OCI hooks are run by an OCI runtime, not by the native launcher: %w", containerizer.ErrUnsupported)
+	if info.Hooks != nil && info.Rootfs == nil && len(info.Hooks.CreateContainer) > 0 {
+		return fmt.Errorf("createContainer hooks need a container with a root filesystem of its own: %w", containerizer.ErrUnsupported)
 	}
 	return nil
 }

@@ -42,6 +42,8 @@ type Config struct {
 
 // Process is a process to be executed, with everything resolved.
 type Process struct {
+	// Path is executed in place of Args[0], and not looked for along PATH.
+	Path       string
 	Args       []string
 	Env        []string
 	WorkingDir string

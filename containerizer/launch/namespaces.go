@@ -166,7 +166,7 @@ func (k *compiler) enterNamespaces(p *namespacePlan) {
 		k.joinCgroups(p)
 		k.joinNamespaces(p)
 	}
-	if k.c.Info.Barrier {
+	if k.c.Info.Barrier && !k.hasCreateHooks() {
 		k.step("announce the namespaces")
 		k.send(interp.MessageBarrier)
 	}

@@ -138,6 +138,15 @@ const (
 // execute ends the program: it waits to be started if it must, and executes the
 // command.
 func (k *compiler) execute() {
+	if k.hasStartHooks() {
+		// What runs in the container meanwhile may be allowed to trace (ptrace(2)), and
+		// finds nothing here that it does not have itself.
+		k.confine()
+		k.step("wait for the hooks in the container, and to be started")
+		k.hold()
+		k.command()
+		return
+	}
 	if k.c.Hold {
 		k.step("wait to be started")
 		k.hold()
@@ -145,14 +154,23 @@ func (k *compiler) execute() {
 	k.become()
 }
 
-// become takes what privilege is left, lets signals in, and looks for the command
-// along PATH.
+// become takes what privilege is left, and executes the command.
 func (k *compiler) become() {
-	p := &k.c.Process
-	k.Call(unix.SYS_UMASK, int(p.Umask))
+	k.confine()
+	k.command()
+}
+
+// confine takes what privilege is left.
+func (k *compiler) confine() {
+	k.Call(unix.SYS_UMASK, int(k.c.Process.Umask))
 	k.filterBeforeCapabilities()
 	k.capabilities()
 	k.filterAfterCapabilities()
+}
+
+// command lets signals in, and looks for the command along PATH.
+func (k *compiler) command() {
+	p := &k.c.Process
 	k.step("let signals in")
 	k.Call(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, k.Words(0), 0, 8)
 	k.exec = k.Len()
@@ -161,6 +179,10 @@ func (k *compiler) become() {
 		return
 	}
 	argv, envp := k.Strings(p.Args), k.Strings(p.Env)
+	if p.Path != "" {
+		k.Call(unix.SYS_EXECVE, k.Text(p.Path), argv, envp)
+		return
+	}
 	for _, candidate := range candidates(p.Args[0], p.Env) {
 		k.Call(unix.SYS_EXECVE, k.Text(candidate), argv, envp).With(program.FlagNote).Accept(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES)
 	}

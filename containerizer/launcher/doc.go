@@ -11,4 +11,9 @@
 // found by its socket, and what became of a process by the records that the monitor
 // writes, both in Container.Dir. The directory of a child is
 // <directory of its parent>/children/<element>; the monitor is the root's.
+//
+// OCI hooks are run here (hooks.go), because only who launches knows when: the program
+// waits for those that precede it, at its barrier and before its execve, and Cleanup
+// runs those that follow. A failed poststart hook ends the container, as version 1.3
+// of the runtime specification has it.
 package launcher

@@ -23,7 +23,7 @@ func (l *Launcher) Exec(ctx context.Context, r containerizer.ExecRequest) (conta
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.exec(ctx, m, &r)
+	p, err := l.exec(ctx, m, &r, nil)
 	if err != nil {
 		done()
 		return nil, err
@@ -31,8 +31,10 @@ func (l *Launcher) Exec(ctx context.Context, r containerizer.ExecRequest) (conta
 	return &execProcess{process: p, client: m, name: r.ID.String(), done: done}, nil
 }
 
-func (l *Launcher) exec(ctx context.Context, m *client.Client, r *containerizer.ExecRequest) (*client.Process, error) {
-	b, err := l.buildExec(r)
+// exec makes a process in the container; amend, unless it is nil, changes what was
+// resolved before it is compiled.
+func (l *Launcher) exec(ctx context.Context, m *client.Client, r *containerizer.ExecRequest, amend func(*launch.Config)) (*client.Process, error) {
+	b, err := l.buildExec(r, amend)
 	if err != nil {
 		return nil, err
 	}
@@ -54,16 +56,16 @@ func (l *Launcher) exec(ctx context.Context, m *client.Client, r *containerizer.
 	return p, nil
 }
 
-func (l *Launcher) buildExec(r *containerizer.ExecRequest) (*built, error) {
+func (l *Launcher) buildExec(r *containerizer.ExecRequest, amend func(*launch.Config)) (*built, error) {
 	b := &built{}
-	if err := l.fillExec(b, r); err != nil {
+	if err := l.fillExec(b, r, amend); err != nil {
 		b.close()
 		return nil, err
 	}
 	return b, nil
 }
 
-func (l *Launcher) fillExec(b *built, r *containerizer.ExecRequest) error {
+func (l *Launcher) fillExec(b *built, r *containerizer.ExecRequest, amend func(*launch.Config)) error {
 	target, err := openProcess(r.Container)
 	if err != nil {
 		return err
@@ -89,6 +91,9 @@ func (l *Launcher) fillExec(b *built, r *containerizer.ExecRequest) error {
 		if err := privileged(cfg); err != nil {
 			return err
 		}
+	}
+	if amend != nil {
+		amend(cfg)
 	}
 	if b.program, err = launch.CompileExec(cfg, joined(r.Info)); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/launch/seccomp"
+	"github.com/berth-dev/berth/containerizer/log"
 	"github.com/berth-dev/berth/containerizer/monitor/client"
 )
 
@@ -21,6 +22,8 @@ type Options struct {
 	ExitCommand func(id containerizer.ContainerID) []string
 	// ExitEnv is the environment of the exit command.
 	ExitEnv []string
+	// Log is told of poststop hooks that fail; nil is nobody.
+	Log *log.Logger
 	// Seccomp keeps compiled profiles; nil keeps them in memory only.
 	Seccomp *seccomp.Cache
 }
@@ -189,8 +192,24 @@ func (l *Launcher) Start(ctx context.Context, c *containerizer.Container) error 
 		return err
 	}
 	defer done()
-	_, err = m.Release(ctx, c.ID.String(), false)
-	return l.explainHeld(c, err)
+	hooks, err := l.recordedHooks(c)
+	if err != nil {
+		return err
+	}
+	if hooks.starts() {
+		rec, err := readProcess(c.Dir)
+		if err == nil {
+			err = hooks.start(ctx, int(rec.PID))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	p, err := m.Release(ctx, c.ID.String(), false)
+	if err != nil {
+		return l.explainHeld(c, err)
+	}
+	return hooks.started(ctx, p.PID)
 }
 
 // Attach implements [containerizer.Launcher].
@@ -230,6 +249,22 @@ func (s *session) Detach() {
 
 // Cleanup implements [containerizer.Launcher].
 func (l *Launcher) Cleanup(ctx context.Context, c *containerizer.Container) error {
+	if err := l.cleanup(ctx, c); err != nil {
+		return err
+	}
+	hooks, err := l.recordedHooks(c)
+	if errors.Is(err, containerizer.ErrDataCorrupt) { // must not keep the container from going
+		l.opts.Log.Warn("poststop hooks are lost", log.String("container_id", c.ID.String()), log.Error(err))
+		return forgetHooks(c.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	return hooks.stopped(ctx)
+}
+
+// cleanup ends what is left of c's process, and of its monitor if it is a root.
+func (l *Launcher) cleanup(ctx context.Context, c *containerizer.Container) error {
 	if !c.ID.IsRoot() {
 		return l.cleanupChild(ctx, c)
 	}

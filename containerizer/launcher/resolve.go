@@ -33,7 +33,7 @@ func (l *Launcher) resolve(c *containerizer.Container, info *containerizer.Launc
 		ID:         c.ID,
 		Info:       info,
 		Init:       p.Init,
-		PivotDir:   c.Dir,
+		PivotDir:   pivotDir(c, info),
 		IsDir:      isDir,
 		HostDevice: hostDevice,
 		LastCap:    lastCap,

@@ -29,6 +29,9 @@ func (l *Launcher) launchSandbox(ctx context.Context, r containerizer.LaunchRequ
 	if !c.ID.IsRoot() {
 		return nil, fmt.Errorf("a pod sandbox is a root container: %w", containerizer.ErrInvalid)
 	}
+	if r.Info.Hooks != nil {
+		return nil, fmt.Errorf("hooks of a pod sandbox without a process: %w", containerizer.ErrUnsupported)
+	}
 	m, err := l.start(c)
 	if err != nil {
 		return nil, err
@@ -59,7 +62,7 @@ func (l *Launcher) launchSandbox(ctx context.Context, r containerizer.LaunchRequ
 	request.Record = &fd
 	p, err := m.Launch(ctx, request)
 	if err == nil && p.State == wire.StateBarrier {
-		p, err = l.passBarrier(ctx, m, r, p.PID)
+		p, err = l.passBarrier(ctx, m, r, nil, p.PID)
 	}
 	if err != nil {
 		return nil, b.explain(err)

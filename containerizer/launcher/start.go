@@ -57,8 +57,12 @@ func (l *Launcher) launch(ctx context.Context, m *client.Client, r containerizer
 		return nil, err
 	}
 	defer b.close()
-	request, err := b.request(r)
+	request, err := l.request(b, r)
 	if err != nil {
+		return nil, err
+	}
+	hooks := l.hooksOf(r.Container, r.Info)
+	if err := hooks.record(b.oci); err != nil {
 		return nil, err
 	}
 	p, err := m.Launch(ctx, request)
@@ -70,7 +74,12 @@ func (l *Launcher) launch(ctx context.Context, m *client.Client, r containerizer
 		launched.Session = s
 	}
 	if p.State == wire.StateBarrier {
-		if p, err = l.passBarrier(ctx, m, r, p.PID); err != nil {
+		if p, err = l.passBarrier(ctx, m, r, hooks, p.PID); err != nil {
+			return nil, b.explain(err)
+		}
+	}
+	if !r.Hold {
+		if p, err = l.passHooks(ctx, m, r, hooks, p); err != nil {
 			return nil, b.explain(err)
 		}
 	}
@@ -79,21 +88,46 @@ func (l *Launcher) launch(ctx context.Context, m *client.Client, r containerizer
 	return launched, err
 }
 
-// passBarrier lets the isolators act on the process, and the process go on.
-func (l *Launcher) passBarrier(ctx context.Context, m *client.Client, r containerizer.LaunchRequest, pid int) (*client.Process, error) {
-	name := r.Container.ID.String()
+// passBarrier lets the isolators act on the process, then the hooks, and the process
+// go on.
+func (l *Launcher) passBarrier(ctx context.Context, m *client.Client, r containerizer.LaunchRequest, hooks *hookSet, pid int) (*client.Process, error) {
 	err := error(nil)
-	if r.Isolate != nil {
+	if r.Isolate != nil && r.Info.Barrier {
 		err = r.Isolate(ctx, pid)
 	}
-	if err != nil {
-		killErr := m.Signal(context.WithoutCancel(ctx), name, syscall.SIGKILL)
-		if errors.Is(killErr, containerizer.ErrNotFound) {
-			killErr = nil
-		}
-		return nil, errors.Join(err, killErr)
+	if err == nil {
+		err = hooks.create(ctx, pid)
 	}
-	return m.Release(ctx, name, r.IO != nil)
+	if err != nil {
+		return nil, killed(ctx, m, r, err)
+	}
+	return m.Release(ctx, r.Container.ID.String(), r.IO != nil)
+}
+
+// passHooks runs the hooks around the beginning of the command, for which the process
+// waits if it must.
+func (l *Launcher) passHooks(ctx context.Context, m *client.Client, r containerizer.LaunchRequest, hooks *hookSet, p *client.Process) (_ *client.Process, err error) {
+	if hooks.starts() {
+		if err := hooks.start(ctx, p.PID); err != nil {
+			return nil, killed(ctx, m, r, err)
+		}
+		if p, err = m.Release(ctx, r.Container.ID.String(), r.IO != nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := hooks.started(ctx, p.PID); err != nil {
+		return nil, killed(ctx, m, r, err)
+	}
+	return p, nil
+}
+
+// killed ends the process of a launch that failed by err.
+func killed(ctx context.Context, m *client.Client, r containerizer.LaunchRequest, err error) error {
+	killErr := m.Signal(context.WithoutCancel(ctx), r.Container.ID.String(), syscall.SIGKILL)
+	if errors.Is(killErr, containerizer.ErrNotFound) || errors.Is(killErr, containerizer.ErrFailedPrecondition) {
+		killErr = nil
+	}
+	return errors.Join(err, killErr)
 }
 
 func (l *Launcher) monitorPID(ctx context.Context, m *client.Client, c *containerizer.Container) (int, error) {
@@ -107,6 +141,7 @@ func (l *Launcher) monitorPID(ctx context.Context, m *client.Client, c *containe
 // built is a program with everything it needs, open.
 type built struct {
 	program *launch.Program
+	oci     *specs.Spec // for hooks; nil without
 	memfd   *os.File
 	files   []*os.File
 	options inputs.Options
@@ -140,6 +175,9 @@ func (l *Launcher) fill(b *built, r containerizer.LaunchRequest) error {
 	}
 	cfg.Hold = r.Hold
 	b.who = who
+	if info.Hooks != nil {
+		b.oci = ociConfig(c, cfg)
+	}
 	if b.program, err = launch.Compile(cfg); err != nil {
 		return err
 	}
@@ -190,11 +228,11 @@ func (b *built) explain(err error) error {
 }
 
 // request is what the monitor is asked for.
-func (b *built) request(r containerizer.LaunchRequest) (*client.LaunchRequest, error) {
+func (l *Launcher) request(b *built, r containerizer.LaunchRequest) (*client.LaunchRequest, error) {
 	c := r.Container
 	request := &client.LaunchRequest{
 		Name: c.ID.String(), Program: int(b.memfd.Fd()), ProgramSize: len(b.program.Block),
-		Hold: r.Hold, TearDown: r.IO != nil, UID: &b.owner[0], GID: &b.owner[1],
+		Hold: r.Hold || l.hooksOf(c, r.Info).starts(), TearDown: r.IO != nil, UID: &b.owner[0], GID: &b.owner[1],
 	}
 	if err := b.stdio(request, &c.Spec.Process, &c.Spec.Log, r.IO); err != nil {
 		return nil, err

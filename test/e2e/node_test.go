@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/nri/pkg/api"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/test/fixtures"
@@ -38,6 +39,9 @@ var sharedDir string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
+		if os.Getenv(api.PluginNameEnvVar) != "" { // started by a daemon, as its plug-in
+			return runInstalled()
+		}
 		dir, err := os.MkdirTemp("", "berth-e2e-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

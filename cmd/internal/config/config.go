@@ -45,6 +45,7 @@ type Config struct {
 	Log        Log        `toml:"log"`
 	Mesos      Mesos      `toml:"mesos"`
 	Network    Network    `toml:"network"`
+	NRI        NRI        `toml:"nri"`
 	Pull       Pull       `toml:"pull"`
 	Registries Registries `toml:"registries"`
 	Trust      Trust      `toml:"trust"`
@@ -82,6 +83,9 @@ type Containers struct {
 	PidsLimit int64 `toml:"pids_limit"`
 	// StopTimeoutSeconds is how long stop waits before SIGKILL.
 	StopTimeoutSeconds *int64 `toml:"stop_timeout_seconds"`
+	// HooksDir are folders of OCI hooks in the format of oci-hooks(5), later ones before
+	// earlier ones; nil is those of Podman and CRI-O, an empty list is none.
+	HooksDir []string `toml:"hooks_dir"`
 }
 
 // Log says how output is kept.
@@ -310,6 +314,9 @@ func (c *Config) check() error {
 		{"registries.auth_file", c.Registries.AuthFile},
 		{"artifacts.hadoop", c.Artifacts.Hadoop},
 		{"trust.policy", c.Trust.Policy},
+		{"nri.socket_path", c.NRI.SocketPath},
+		{"nri.plugin_path", c.NRI.PluginPath},
+		{"nri.plugin_config_path", c.NRI.PluginConfigPath},
 	} {
 		if p.path != "" && p.path[0] != '/' {
 			return fmt.Errorf("%s = %q is not an absolute path", p.key, p.path)
@@ -318,6 +325,11 @@ func (c *Config) check() error {
 	for _, p := range c.Registries.CertsDirs {
 		if !filepath.IsAbs(p) {
 			return fmt.Errorf("registries.certs_dirs: %q is not an absolute path", p)
+		}
+	}
+	for _, p := range c.Containers.HooksDir {
+		if !filepath.IsAbs(p) {
+			return fmt.Errorf("containers.hooks_dir: %q is not an absolute path", p)
 		}
 	}
 	if _, err := c.Policy(); err != nil {
@@ -347,6 +359,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.CRI.check(); err != nil {
+		return err
+	}
+	if _, _, err := c.NRI.Timeouts(); err != nil {
 		return err
 	}
 	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {

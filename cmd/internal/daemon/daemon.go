@@ -41,6 +41,8 @@ type Options struct {
 	SetLevel func(zapcore.Level)
 	// Metrics are those that the node's engine tells of its steps.
 	Metrics *Metrics
+	// Plugins, when set, speaks with plug-ins about the engine's containers until ctx ends.
+	Plugins func(ctx context.Context, e containerizer.Engine) error
 	// Version and Commit are what was built.
 	Version, Commit string
 }
@@ -232,6 +234,9 @@ func (d *Daemon) serve(ctx context.Context) error {
 	k := &keeper.Keeper{Engine: d.engine, Log: d.o.Log.Named("keeper"), OnEvent: d.onEvent}
 	wg.Go(func() { k.Run(background) })
 	run(func() error { return d.engine.Run(background) })
+	if d.o.Plugins != nil {
+		run(func() error { return d.o.Plugins(background, d.engine) })
+	}
 	wg.Go(func() { d.sweep(background) })
 	wg.Go(func() {
 		if d.recover(background) {

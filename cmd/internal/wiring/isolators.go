@@ -14,6 +14,7 @@ import (
 	"github.com/berth-dev/berth/isolators/cgroup/systemd"
 	"github.com/berth-dev/berth/isolators/device"
 	"github.com/berth-dev/berth/isolators/filesystem"
+	"github.com/berth-dev/berth/isolators/hook"
 	"github.com/berth-dev/berth/isolators/namespace"
 	"github.com/berth-dev/berth/isolators/network"
 	"github.com/berth-dev/berth/isolators/security/apparmor"
@@ -75,12 +76,16 @@ func (n *Node) isolators(images containerizer.VolumeProvisioner) ([]containerize
 		oomscore.New(n.logger("isolator.oomscore"), oomscore.Options{}),
 		paths.New(paths.Options{}),
 	)
+	// Hooks are only named here; they run when all of the others have acted.
+	list = append(list, hook.New(n.hookDirs()))
 	// The network acquires most and acts at the barrier: nothing after it can fail.
 	list = append(list, network.New(n.logger("isolator.network"), n.networkOptions()))
 	if err := n.checkSelection(list); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(list, func(i containerizer.Isolator) bool { return !n.selected(i.Name()) }), nil
+	list = slices.DeleteFunc(list, func(i containerizer.Isolator) bool { return !n.selected(i.Name()) })
+	// Those of a program see what all of the others have made.
+	return append(list, n.parts.Isolators...), nil
 }
 
 // required are isolators that the configuration cannot leave out: without them
@@ -138,6 +143,14 @@ func mountTypes(volumes []containerizer.Isolator) []containerizer.MountType {
 		types = append(types, v.(*volume.Isolator).Types()...)
 	}
 	return types
+}
+
+// hookDirs are the folders of the node's hooks.
+func (n *Node) hookDirs() []string {
+	if n.cfg.Containers.HooksDir == nil {
+		return hook.DefaultDirs()
+	}
+	return n.cfg.Containers.HooksDir
 }
 
 func (n *Node) networkOptions() network.Options {

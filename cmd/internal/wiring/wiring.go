@@ -48,6 +48,8 @@ type Parts struct {
 	// Unpack is the command that unpacks a layer; none in a program that fetches
 	// nothing.
 	Unpack []string
+	// Isolators are asked after all of the others, whatever the configuration selects.
+	Isolators []containerizer.Isolator
 	// OnStep hears of each step of an operation before it is done; nil is nobody.
 	OnStep func(id containerizer.ContainerID, step string)
 	// OnOperation hears of each that has ended.
@@ -130,7 +132,7 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 			return append(n.selfCommand(self), "system", "reap", id.String())
 		},
 		ExitEnv: []string{"PATH=" + os.Getenv("PATH")},
-		Seccomp: n.filters,
+		Seccomp: n.filters, Log: n.logger("launcher"),
 	})
 	return n.native, err
 }
@@ -167,6 +169,7 @@ func (n *Node) Program(ctx context.Context, id containerizer.ContainerID, spec *
 	defer func() { err = errors.Join(err, os.RemoveAll(state)) }()
 	dry := New(n.cfg, n.configPath, n.log, n.parts)
 	dry.cfg.State, dry.filters = state, n.filters
+	dry.parts.Isolators = nil // there is no container to be told of
 	images, err := dry.provisioner()
 	if err != nil {
 		return "", err
