@@ -118,4 +118,6 @@ func hasLabels(labels, wanted map[string]string) bool {
 }
 
 // alive says whether a container has something to be measured.
-func alive(i item) bool { return i.status.State == containerizer.StateRunning || i.status.State == containerizer.StatePaused }
+func alive(i item) bool {
+	return i.status.State == containerizer.StateRunning || i.status.State == containerizer.StatePaused
+}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 
-	crierrors "k8s.io/cri-api/pkg/errors"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crierrors "k8s.io/cri-api/pkg/errors"
 
 	"github.com/berth-dev/berth/containerizer"
 )
