@@ -124,18 +124,6 @@ func (k *kubelet) status(id string) *runtimeapi.ContainerStatus {
 	return r.GetStatus()
 }
 
-// exited waits for the end of a container.
-func (k *kubelet) exited(id string) *runtimeapi.ContainerStatus {
-	k.n.t.Helper()
-	eventually(k.n.t, func() string {
-		if s := k.status(id).GetState(); s != runtimeapi.ContainerState_CONTAINER_EXITED {
-			return "the container is " + s.String()
-		}
-		return ""
-	})
-	return k.status(id)
-}
-
 func (k *kubelet) exec(id string, seconds int64, command ...string) (*runtimeapi.ExecSyncResponse, error) {
 	return k.ExecSync(k.n.t.Context(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: command, Timeout: seconds})
 }

@@ -64,10 +64,10 @@ func (n *nriNode) install(name string, config installedConfig) {
 
 // connect connects a plug-in, which is synchronised when this returns. gone is closed
 // when its connection ends.
-func (n *nriNode) connect(p *nriPlugin, index string) (s stub.Stub, gone chan struct{}) {
+func (n *nriNode) connect(p *nriPlugin) (s stub.Stub, gone chan struct{}) {
 	n.t.Helper()
 	gone = make(chan struct{})
-	s, err := stub.New(p, stub.WithSocketPath(n.socket), stub.WithPluginName("test"), stub.WithPluginIdx(index), stub.WithOnClose(func() { close(gone) }))
+	s, err := stub.New(p, stub.WithSocketPath(n.socket), stub.WithPluginName("test"), stub.WithPluginIdx("10"), stub.WithOnClose(func() { close(gone) }))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestDaemonNRI(t *testing.T) {
 	}
 	n.serveDebug()
 	p := &nriPlugin{
-		onCreate: func(c *api.Container) (*api.ContainerAdjustment, error) {
+		onCreate: func(*api.Container) (*api.ContainerAdjustment, error) {
 			a := &api.ContainerAdjustment{}
 			a.AddEnv("FROM_PLUGIN", "hello")
 			a.AddMount(&api.Mount{Destination: "/from-plugin", Source: shared, Type: "bind", Options: []string{"rbind", "ro"}})
@@ -113,7 +113,7 @@ func TestDaemonNRI(t *testing.T) {
 			return r
 		},
 	}
-	s, _ := n.connect(p, "10")
+	s, _ := n.connect(p)
 	id := n.must(n.run([]string{"-d", "-e", "FROM_PLUGIN=nothing"}, "sh", "-c",
 		`echo "$FROM_PLUGIN-$(cat /from-plugin/file)-$(ulimit -Sn)-$(cat /proc/self/oom_score_adj)"; [ -c /dev/mine ] && echo device; touch /from-plugin/x || echo read-only; sleep 1000`)...)
 	eventually(t, func() string {
@@ -193,7 +193,7 @@ func TestDaemonNRIRefuses(t *testing.T) {
 		}
 		return a, nil
 	}}
-	n.connect(p, "10")
+	n.connect(p)
 	for want, says := range map[string]string{
 		"veto": "not on my node", "cgroup": "cgroups path", "cdi": "vendor.com/gpu=all", "rdt": "RDT", "device": "no such device", "mount": "absolute",
 	} {
@@ -239,7 +239,7 @@ func TestDaemonNRIHangs(t *testing.T) {
 		<-release
 		return nil, nil
 	}}
-	_, gone := n.connect(p, "10")
+	_, gone := n.connect(p)
 	defer close(release)
 	cmd := n.command(t.Context(), n.run([]string{"--rm", "--name", "held-up"}, "true")...)
 	if err := cmd.Start(); err != nil {
@@ -286,13 +286,13 @@ func TestDaemonNRISynchronizes(t *testing.T) {
 		}
 	}
 	first := &nriPlugin{}
-	_, gone := n.connect(first, "10")
+	_, gone := n.connect(first)
 	check(first)
 	n.daemon.end(syscall.SIGKILL)
 	<-gone
 	n.serve()
 	second := &nriPlugin{}
-	n.connect(second, "10")
+	n.connect(second)
 	check(second)
 	n.must("rm", "-f", id)
 	eventually(t, func() string {

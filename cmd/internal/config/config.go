@@ -306,6 +306,46 @@ func dotted(key toml.Key) string {
 
 // check refuses values that no part of berth could use.
 func (c *Config) check() error {
+	if err := c.checkPaths(); err != nil {
+		return err
+	}
+	if _, err := c.Policy(); err != nil {
+		return err
+	}
+	switch c.Cgroup.Driver {
+	case "", "cgroupfs", "systemd":
+	default:
+		return fmt.Errorf("cgroup.driver = %q: cgroupfs and systemd exist", c.Cgroup.Driver)
+	}
+	if s := c.Containers.Seccomp; s != "" && s != "default" && s != "unconfined" && s[0] != '/' {
+		return fmt.Errorf("containers.seccomp = %q: default, unconfined or an absolute path", s)
+	}
+	if n := c.Containers.StopTimeoutSeconds; n != nil && *n < 0 {
+		return fmt.Errorf("containers.stop_timeout_seconds = %d is negative", *n)
+	}
+	if c.Artifacts.StallTimeoutSeconds < 0 {
+		return errors.New("artifacts.stall_timeout_seconds is not negative")
+	}
+	if c.Pull.Layers < 0 || c.Pull.Layers > maxPullLayers {
+		return fmt.Errorf("pull.layers = %d: 0 to %d", c.Pull.Layers, maxPullLayers)
+	}
+	if _, _, _, err := c.Images.Pressure(); err != nil {
+		return err
+	}
+	if err := errors.Join(c.Daemon.check(), c.Mesos.check(), c.CRI.check()); err != nil {
+		return err
+	}
+	if _, _, err := c.NRI.Timeouts(); err != nil {
+		return err
+	}
+	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {
+		return errors.New("containers.pids_limit and log.max_files are not negative")
+	}
+	return nil
+}
+
+// checkPaths refuses paths that are not absolute.
+func (c *Config) checkPaths() error {
 	for _, p := range []struct{ key, path string }{
 		{"root", c.Root},
 		{"state", c.State},
@@ -331,41 +371,6 @@ func (c *Config) check() error {
 		if !filepath.IsAbs(p) {
 			return fmt.Errorf("containers.hooks_dir: %q is not an absolute path", p)
 		}
-	}
-	if _, err := c.Policy(); err != nil {
-		return err
-	}
-	switch c.Cgroup.Driver {
-	case "", "cgroupfs", "systemd":
-	default:
-		return fmt.Errorf("cgroup.driver = %q: cgroupfs and systemd exist", c.Cgroup.Driver)
-	}
-	if s := c.Containers.Seccomp; s != "" && s != "default" && s != "unconfined" && s[0] != '/' {
-		return fmt.Errorf("containers.seccomp = %q: default, unconfined or an absolute path", s)
-	}
-	if n := c.Containers.StopTimeoutSeconds; n != nil && *n < 0 {
-		return fmt.Errorf("containers.stop_timeout_seconds = %d is negative", *n)
-	}
-	if c.Artifacts.StallTimeoutSeconds < 0 {
-		return errors.New("artifacts.stall_timeout_seconds is not negative")
-	}
-	if c.Pull.Layers < 0 || c.Pull.Layers > maxPullLayers {
-		return fmt.Errorf("pull.layers = %d: 0 to %d", c.Pull.Layers, maxPullLayers)
-	}
-	if _, _, _, err := c.Images.Pressure(); err != nil {
-		return err
-	}
-	if err := errors.Join(c.Daemon.check(), c.Mesos.check()); err != nil {
-		return err
-	}
-	if err := c.CRI.check(); err != nil {
-		return err
-	}
-	if _, _, err := c.NRI.Timeouts(); err != nil {
-		return err
-	}
-	if c.Containers.PidsLimit < 0 || c.Log.MaxFiles < 0 {
-		return errors.New("containers.pids_limit and log.max_files are not negative")
 	}
 	return nil
 }

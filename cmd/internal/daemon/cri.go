@@ -30,14 +30,14 @@ type pods struct {
 }
 
 // openPods makes what is served to kubelets; nil when that is not configured.
-func (d *Daemon) openPods() (*pods, error) {
+func (d *Daemon) openPods(ctx context.Context) (*pods, error) {
 	c := &d.o.Config.CRI
 	if c.Socket == "" {
 		return nil, nil
 	}
 	p := &pods{socket: &socket{path: c.Socket}}
 	var err error
-	p.adapter, err = cri.New(cri.Options{
+	p.adapter, err = cri.New(ctx, cri.Options{
 		Engine: d.engine, Images: d.store, Node: podNode{d.o.Config}, Log: d.o.Log.Named("cri"), Version: d.o.Version,
 		ImageDir: wiring.ImageRoot(d.o.Config), StateDir: d.o.Config.State, StreamAddress: cmp.Or(c.StreamAddress, "127.0.0.1:0"),
 	})

@@ -144,7 +144,7 @@ func (d *Daemon) open(ctx context.Context) error {
 	(&grpcadapter.Server{Engine: d.engine, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
 	healthv1.RegisterHealthServer(d.server, d.health)
 	reflection.Register(d.server)
-	d.pods, err = d.openPods()
+	d.pods, err = d.openPods(ctx)
 	return err
 }
 

@@ -2,7 +2,6 @@ package cri
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -125,24 +124,32 @@ func (x *index) container(ctx context.Context, id string) (item, error) {
 
 // find looks id up among those that were seen, and searches for others.
 func (x *index) find(ctx context.Context, id, kind string, of func(*record) bool) (item, error) {
-	x.mu.Lock()
-	full, seen := x.ids[id]
-	x.mu.Unlock()
-	if seen {
-		s, err := x.engine.Status(ctx, full)
-		if err == nil {
-			x.mu.Lock()
-			r := x.recordOf(s)
-			x.mu.Unlock()
-			if r != nil && of(r) {
-				return item{s, r}, nil
-			}
-		}
-		if err != nil && !errors.Is(err, containerizer.ErrNotFound) {
-			return item{}, err
-		}
+	i, err := x.seen(ctx, id)
+	if i.record == nil && err == nil || i.record != nil && !of(i.record) {
+		return x.search(ctx, id, kind, of)
 	}
-	return x.search(ctx, id, kind, of)
+	return i, err
+}
+
+// seen looks up a container that was seen before; there is no record when it was not, or
+// is gone.
+func (x *index) seen(ctx context.Context, id string) (item, error) {
+	x.mu.Lock()
+	full, has := x.ids[id]
+	x.mu.Unlock()
+	if !has {
+		return item{}, nil
+	}
+	s, err := x.engine.Status(ctx, full)
+	if missing(err) {
+		return item{}, nil
+	}
+	if err != nil {
+		return item{}, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return item{s, x.recordOf(s)}, nil
 }
 
 // search finds the one of a kind whose id is, or begins with, id.

@@ -72,7 +72,7 @@ func (*runtimeService) RestorePod(context.Context, *runtimeapi.RestorePodRequest
 	return nil, unimplemented("RestorePod")
 }
 
-func checkStreams(tty, stdin, stdout, stderr bool) error { //nolint:revive // these are what a request has
+func checkStreams(tty, stdin, stdout, stderr bool) error {
 	switch {
 	case !stdin && !stdout && !stderr:
 		return fmt.Errorf("none of stdin, stdout and stderr is asked for: %w", containerizer.ErrInvalid)

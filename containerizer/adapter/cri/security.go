@@ -3,6 +3,7 @@ package cri
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -41,9 +42,9 @@ func security(spec *containerizer.Spec, c *runtimeapi.LinuxContainerSecurityCont
 // selinux merges the options of the container over those of its pod.
 func selinux(lists ...*runtimeapi.SELinuxOption) map[string]string {
 	label := map[string]string{}
-	for n := len(lists) - 1; n >= 0; n-- {
+	for _, o := range slices.Backward(lists) {
 		for key, value := range map[string]string{
-			"user": lists[n].GetUser(), "role": lists[n].GetRole(), "type": lists[n].GetType(), "level": lists[n].GetLevel(),
+			"user": o.GetUser(), "role": o.GetRole(), "type": o.GetType(), "level": o.GetLevel(),
 		} {
 			if value != "" {
 				label[key] = value

@@ -62,10 +62,10 @@ type Server struct {
 }
 
 // New returns a server. [Server.Run] has to run while it is used.
-func New(o Options) (*Server, error) {
+func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{o: o, index: newIndex(o.Engine)}
 	var err error
-	if s.streams, err = newStreams(s); err != nil {
+	if s.streams, err = newStreams(ctx, s); err != nil {
 		return nil, fmt.Errorf("serve streams: %w", err)
 	}
 	return s, nil

@@ -31,8 +31,8 @@ type streams struct {
 	http     *http.Server
 }
 
-func newStreams(s *Server) (*streams, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.o.StreamAddress) //nolint:contextcheck // it does not wait
+func newStreams(ctx context.Context, s *Server) (*streams, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.o.StreamAddress)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (u *users) of(s *containerizer.Status) *runtimeapi.ContainerUser {
 		}
 		v = user
 	}
-	return &runtimeapi.ContainerUser{Linux: v.(*runtimeapi.LinuxContainerUser)} //nolint:forcetypeassert,errcheck // nothing else is stored
+	return &runtimeapi.ContainerUser{Linux: v.(*runtimeapi.LinuxContainerUser)} //nolint:forcetypeassert // nothing else is stored
 }
 
 // userOf reads /proc/PID/status (proc_pid_status(5)); nil when it has gone. The ids are
