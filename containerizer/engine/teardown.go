@@ -243,5 +243,6 @@ func (e *Engine) forget(op *operation, h *held, l *loaded) error {
 	}
 	e.requests.drop(l.id)
 	e.statuses.drop(l.id)
+	e.samples.drop(l.id)
 	return nil
 }
