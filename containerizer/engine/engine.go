@@ -48,6 +48,8 @@ type Options struct {
 	// UsageShare is how old a sample of Usage may be that another reader gets; 0 is 200
 	// milliseconds.
 	UsageShare time.Duration
+	// Tracer hears of operations and of what they wait for; nil is nobody.
+	Tracer containerizer.Tracer
 	// OnStep, when set, is called with its name before each step of an operation, in
 	// the operation's goroutine. It serves tracing, and tests that cut an operation
 	// off at every step.
