@@ -66,6 +66,10 @@ type Query interface {
 	Status(ctx context.Context, id ContainerID) (*Status, error)
 	// ResolveID finds a container by id, unambiguous prefix of a root id, or name.
 	ResolveID(ctx context.Context, nameOrID string) (ContainerID, error)
+	// Usage measures a container. Readers share one collection, and what it found for a
+	// moment, so that many cost as much as one; At says when that was. Of an exited
+	// container only what it wrote is measured. What cannot be measured is missing.
+	// Errors: ErrFailedPrecondition when there is nothing to measure.
 	Usage(ctx context.Context, id ContainerID) (*Usage, error)
 	// Processes lists pids of a container in the host's pid namespace.
 	Processes(ctx context.Context, id ContainerID) ([]int, error)

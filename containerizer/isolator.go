@@ -211,7 +211,7 @@ type NetworkUsage struct {
 	TxDropped uint64 `json:"txDropped"`
 }
 
-// DiskUsage is the writable layer's size.
+// DiskUsage is the writable layer's size, as it was when that was last measured.
 type DiskUsage struct {
 	Bytes  uint64 `json:"bytes"`
 	Inodes uint64 `json:"inodes"`

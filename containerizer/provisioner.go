@@ -38,3 +38,11 @@ type VolumeProvisioner interface {
 	// writable layer. Destroy(id) gives it up.
 	ProvisionVolume(ctx context.Context, id ContainerID, n int, source ImageSource) (*Provisioned, error)
 }
+
+// DiskReporter is implemented by provisioners that know what a container has written.
+type DiskReporter interface {
+	// DiskUsage measures the writable layer in c.Rootfs. What takes long goes on after
+	// it has returned, and the last result stands meanwhile; nil is nothing to measure,
+	// or not known yet.
+	DiskUsage(ctx context.Context, c *Container) (*DiskUsage, error)
+}

@@ -22,6 +22,8 @@ type Pressure struct {
 	High, Low int
 	// MinAge spares images that were pulled or used more recently.
 	MinAge time.Duration
+	// Relieved, when set, hears how many were removed, each time.
+	Relieved func(images int)
 }
 
 // expansion is by how much layers grow when they are unpacked, beside their blobs.
@@ -128,6 +130,16 @@ func (p *Provisioner) relieve(ctx context.Context, need int64) (gone bool, err e
 	report, err := c.run(ctx)
 	for _, name := range report.Images {
 		p.log.Info("image removed to make room", log.String("image", name))
+	}
+	// The report has an image's names and, when it is gone, its digest.
+	images := 0
+	for _, name := range report.Images {
+		if c.candidates[digest.Digest(name)] {
+			images++
+		}
+	}
+	if images > 0 && p.o.Pressure.Relieved != nil {
+		p.o.Pressure.Relieved(images)
 	}
 	return len(report.Images) > 0, err
 }

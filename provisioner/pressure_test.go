@@ -93,8 +93,9 @@ func TestPressure(t *testing.T) {
 	if got := namesOf(t, off); !cmp.Equal(got, all) {
 		t.Fatalf("without marks: %q", got)
 	}
+	relieved := 0
 	on := open(t, root, f, func(o *provisioner.Options) {
-		o.Pressure = provisioner.Pressure{High: 70, Low: 55, MinAge: time.Hour}
+		o.Pressure = provisioner.Pressure{High: 70, Low: 55, MinAge: time.Hour, Relieved: func(n int) { relieved += n }}
 	})
 	must(t, on.Sweep(t.Context()))
 	if got := namesOf(t, on); !cmp.Equal(got, all) {
@@ -111,6 +112,9 @@ func TestPressure(t *testing.T) {
 	must(t, on.Sweep(t.Context()))
 	if got := namesOf(t, on); !cmp.Equal(got, []string{"next", "pinned", "recent", "running"}) {
 		t.Errorf("on a full disk the young, the pinned and the running stay: %q", got)
+	}
+	if relieved != 2 {
+		t.Errorf("%d images were said to be removed, want 2", relieved)
 	}
 	if err := on.Destroy(t.Context(), "c"); err != nil {
 		t.Error(err)

@@ -64,6 +64,7 @@ type Provisioner struct {
 	o       Options
 	log     *log.Logger
 	slots   chan struct{} // one for each layer under way
+	written written
 }
 
 // New returns a provisioner over the store in the directory root. It does no I/O;
@@ -273,6 +274,7 @@ func (p *Provisioner) Destroy(_ context.Context, id containerizer.ContainerID) e
 	if id == "" {
 		return fmt.Errorf("destroy the filesystem of an empty container id: %w", containerizer.ErrInvalid)
 	}
+	p.written.forget(p.store.ContainerDir(id))
 	if err := p.store.Trash(p.store.ContainerDir(id)); err != nil {
 		return fmt.Errorf("give up the filesystem of container %q: %w", id, err)
 	}

@@ -32,12 +32,12 @@ func main() {
 }
 
 func open(s cli.Settings) (cli.Node, error) {
-	socket, err := s.Daemon()
+	target, err := s.Daemon()
 	if err != nil {
 		return nil, err
 	}
-	if socket == "" {
+	if target == "" {
 		return nil, fmt.Errorf("berthd does not listen any more at %q: %w", s.Socket(s.State), containerizer.ErrUnavailable)
 	}
-	return remote.New(socket)
+	return remote.New(target, s.TLS)
 }

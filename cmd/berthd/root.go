@@ -11,10 +11,12 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc/stats"
 
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/daemon"
 	"github.com/berth-dev/berth/cmd/internal/fetching"
+	"github.com/berth-dev/berth/cmd/internal/tracing"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/log"
@@ -84,16 +86,29 @@ func serve(ctx context.Context, f *flags) error {
 	}
 	parts := wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
+		Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, OnRelieved: metrics.OnRelieved, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
 	}
 	if plugins != nil {
 		parts.Isolators = []containerizer.Isolator{plugins}
+	}
+	var server stats.Handler
+	if cfg.Tracing.Endpoint != "" {
+		t, err := tracing.New(ctx, cfg.Tracing, version, logger.Named("tracing"))
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err := t.Close(context.WithoutCancel(ctx)); err != nil {
+				logger.Warn("the end of the traces is missing", log.Error(err))
+			}
+		}()
+		parts.Tracer, server = t, t.Server()
 	}
 	node := wiring.New(*cfg, path, logger, parts)
 	logger.Info("starting", log.String("version", version), log.String("go", runtime.Version()), log.Int("pid", os.Getpid()),
 		log.String("root", cfg.Root), log.String("state", cfg.State))
 	d := &daemon.Options{
-		Config: *cfg, Node: node, Log: logger.Named("daemon"), SetLevel: level.SetLevel, Metrics: metrics, Version: version, Commit: commit,
+		Tracing: server, Config: *cfg, Node: node, Log: logger.Named("daemon"), SetLevel: level.SetLevel, Metrics: metrics, Version: version, Commit: commit,
 		Reread: func() (*config.Config, error) {
 			c, _, err := f.load()
 			return c, err

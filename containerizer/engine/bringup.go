@@ -73,10 +73,12 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 		written <- err
 	}()
 	e.step(op, "launch.process")
-	launched, err := e.launcher.Launch(ctx, containerizer.LaunchRequest{
+	inner, end := containerizer.Span(ctx, e.opts.Tracer, l.id, "process", "")
+	launched, err := e.launcher.Launch(inner, containerizer.LaunchRequest{
 		Container: c, Info: info, IO: o.Attach, Hold: op.kind == opPrepare,
 		Isolate: func(ctx context.Context, pid int) error { return e.atBarrier(ctx, op, h, c, pid) },
 	})
+	end(err)
 	if werr := <-written; err == nil {
 		err = werr
 	}
@@ -130,7 +132,9 @@ func (e *Engine) provision(ctx context.Context, op *operation, l *loaded, c *con
 		return nil, fmt.Errorf("image %q: this engine has no provisioner: %w", l.spec.Image.Reference, containerizer.ErrUnsupported)
 	}
 	e.step(op, "launch.provision")
-	p, err := e.provisioner.Provision(ctx, l.id, *l.spec.Image)
+	inner, end := containerizer.Span(ctx, e.opts.Tracer, l.id, "provision", l.spec.Image.Reference)
+	p, err := e.provisioner.Provision(inner, l.id, *l.spec.Image)
+	end(err)
 	if err != nil {
 		return nil, fmt.Errorf("provision image %q: %w", l.spec.Image.Reference, err)
 	}
@@ -166,7 +170,9 @@ func (e *Engine) isolate(ctx context.Context, op *operation, h *held, c *contain
 		if mine.Launch, err = merger.Merged(); err != nil {
 			return nil, err
 		}
-		info, err := iso.Prepare(ctx, mine)
+		inner, end := containerizer.Span(ctx, e.opts.Tracer, c.ID, "isolator", iso.Name())
+		info, err := iso.Prepare(inner, mine)
+		end(err)
 		if err != nil {
 			return nil, fmt.Errorf("isolator %q: %w", iso.Name(), err)
 		}
@@ -186,7 +192,10 @@ func (e *Engine) isolate(ctx context.Context, op *operation, h *held, c *contain
 func (e *Engine) atBarrier(ctx context.Context, op *operation, h *held, c *containerizer.Container, pid int) error {
 	for _, b := range e.barriers {
 		e.step(op, "launch.barrier")
-		if err := b.Isolate(ctx, forIsolator(c, h, b.name), pid); err != nil {
+		inner, end := containerizer.Span(ctx, e.opts.Tracer, c.ID, "barrier", b.name)
+		err := b.Isolate(inner, forIsolator(c, h, b.name), pid)
+		end(err)
+		if err != nil {
 			return fmt.Errorf("isolator %q: %w", b.name, err)
 		}
 	}

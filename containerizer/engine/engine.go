@@ -45,6 +45,11 @@ type Options struct {
 	// EphemeralLogBytes bounds the log of a container with AutoRemove that asks for
 	// no size, because that log is kept in State, in memory as a rule. 0 is 16 MiB.
 	EphemeralLogBytes int64
+	// UsageShare is how old a sample of Usage may be that another reader gets; 0 is 200
+	// milliseconds.
+	UsageShare time.Duration
+	// Tracer hears of operations and of what they wait for; nil is nobody.
+	Tracer containerizer.Tracer
 	// OnStep, when set, is called with its name before each step of an operation, in
 	// the operation's goroutine. It serves tracing, and tests that cut an operation
 	// off at every step.
@@ -73,6 +78,7 @@ type Engine struct {
 	journal  journal
 	requests memo[made]
 	statuses memo[status]
+	samples  samples
 	snapshot snapshot
 
 	mu     sync.Mutex
@@ -105,6 +111,9 @@ func New(o Options) (*Engine, error) {
 	}
 	if o.EphemeralLogBytes == 0 {
 		o.EphemeralLogBytes = defaultEphemeralLogBytes
+	}
+	if o.UsageShare == 0 {
+		o.UsageShare = defaultUsageShare
 	}
 	e := &Engine{
 		root: filepath.Clean(o.Root), state: filepath.Clean(o.State), opts: o, log: o.Log,

@@ -121,7 +121,9 @@ func (e *Engine) begin(ctx context.Context, id containerizer.ContainerID, kind o
 	e.ops[id] = op
 	e.wg.Go(func() {
 		defer cancel(nil)
-		op.err = f(opCtx, op)
+		ctx, end := containerizer.Span(opCtx, e.opts.Tracer, id, string(kind), "")
+		op.err = f(ctx, op)
+		end(op.err)
 		if e.opts.OnOperation != nil {
 			e.opts.OnOperation(id, string(kind), time.Since(op.began), op.err)
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -108,6 +109,7 @@ func TestNamespacePath(t *testing.T) {
 // TestUsageOfSome measures what can be measured.
 func TestUsageOfSome(t *testing.T) {
 	n := newNode(t)
+	n.opts.UsageShare = time.Nanosecond // each measures
 	e := n.engine(t)
 	ctx := t.Context()
 	if _, err := e.Launch(ctx, "c", spec("sleep 1000"), containerizer.LaunchOptions{}); err != nil {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -205,40 +204,6 @@ func (e *Engine) resolvePrefix(prefix string) (containerizer.ContainerID, error)
 		return ids[0], nil
 	}
 	return "", fmt.Errorf("%q begins the ids of %d containers; give more of it: %w", prefix, len(ids), containerizer.ErrInvalid)
-}
-
-// Usage implements [containerizer.Query]. What one isolator cannot measure is
-// missing; only when none can that is an error.
-func (e *Engine) Usage(ctx context.Context, id containerizer.ContainerID) (*containerizer.Usage, error) {
-	if err := e.ready(ctx); err != nil {
-		return nil, err
-	}
-	l, err := e.alive(id)
-	if err != nil {
-		return nil, fmt.Errorf("usage: %w", err)
-	}
-	u := &containerizer.Usage{At: time.Now().UTC()}
-	c := e.container(l)
-	var errs []error
-	measured := 0
-	for _, iso := range e.isolators {
-		r, is := iso.(containerizer.UsageReporter)
-		if !is {
-			continue
-		}
-		if err := r.Usage(ctx, forIsolator(c, nil, iso.Name()), u); err != nil {
-			errs = append(errs, fmt.Errorf("usage of container %q: isolator %q: %w", id, iso.Name(), err))
-			continue
-		}
-		measured++
-	}
-	if measured == 0 {
-		return u, errors.Join(errs...)
-	}
-	for _, err := range errs {
-		e.log.Warn("a part of the usage is missing", fieldID(id), fieldError(err))
-	}
-	return u, nil
 }
 
 // Processes implements [containerizer.Query].

@@ -199,9 +199,12 @@ func (e *Engine) undo(ctx context.Context, op *operation, h *held, entry ledgerE
 		return nil
 	}
 	e.step(op, "release."+entry.kind)
+	ctx, end := containerizer.Span(ctx, e.opts.Tracer, op.id, "release", entry.kind)
 	ctx, cancel := e.detached(ctx)
 	defer cancel()
-	if err := f(ctx); err != nil {
+	err := f(ctx)
+	end(err)
+	if err != nil {
 		return err
 	}
 	return h.ledger.drop(entry)
@@ -212,7 +215,10 @@ func (e *Engine) cleanupIsolator(ctx context.Context, h *held, c *containerizer.
 		if iso.Name() != name {
 			continue
 		}
-		if err := iso.Cleanup(ctx, forIsolator(c, h, name)); err != nil {
+		ctx, end := containerizer.Span(ctx, e.opts.Tracer, c.ID, "isolator", name)
+		err := iso.Cleanup(ctx, forIsolator(c, h, name))
+		end(err)
+		if err != nil {
 			return fmt.Errorf("isolator %q: %w", name, err)
 		}
 		return nil
@@ -243,5 +249,6 @@ func (e *Engine) forget(op *operation, h *held, l *loaded) error {
 	}
 	e.requests.drop(l.id)
 	e.statuses.drop(l.id)
+	e.samples.drop(l.id)
 	return nil
 }

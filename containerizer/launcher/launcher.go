@@ -26,6 +26,8 @@ type Options struct {
 	Log *log.Logger
 	// Seccomp keeps compiled profiles; nil keeps them in memory only.
 	Seccomp *seccomp.Cache
+	// Tracer hears of the parts of a launch: compile, monitor and program; nil is nobody.
+	Tracer containerizer.Tracer
 }
 
 // Launcher is the native launcher. It is safe for concurrent use.

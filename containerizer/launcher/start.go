@@ -25,7 +25,9 @@ func (l *Launcher) Launch(ctx context.Context, r containerizer.LaunchRequest) (*
 	if c.Spec.Class == containerizer.ClassPodSandbox && !c.Spec.Process.Init && len(c.Spec.Process.Args)+len(c.Spec.Process.Entrypoint) == 0 {
 		return l.launchSandbox(ctx, r)
 	}
+	_, end := containerizer.Span(ctx, l.opts.Tracer, c.ID, "monitor", "")
 	m, done, err := l.monitorFor(c)
+	end(err)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +54,9 @@ func (l *Launcher) monitorFor(c *containerizer.Container) (*client.Client, func(
 }
 
 func (l *Launcher) launch(ctx context.Context, m *client.Client, r containerizer.LaunchRequest) (*containerizer.Launched, error) {
+	_, end := containerizer.Span(ctx, l.opts.Tracer, r.Container.ID, "compile", "")
 	b, err := l.build(r)
+	end(err)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +69,9 @@ func (l *Launcher) launch(ctx context.Context, m *client.Client, r containerizer
 	if err := hooks.record(b.oci); err != nil {
 		return nil, err
 	}
-	p, err := m.Launch(ctx, request)
+	inner, end := containerizer.Span(ctx, l.opts.Tracer, r.Container.ID, "program", "")
+	p, err := m.Launch(inner, request)
+	end(err)
 	if err != nil {
 		return nil, b.explain(err)
 	}

@@ -59,7 +59,8 @@ type Options struct {
 }
 
 // Isolator gives each container a control group with its limits. It has no state
-// but what it found out about the node, and is safe for concurrent use.
+// but what it found out about the node, and files that it reads again and again; it is
+// safe for concurrent use.
 type Isolator struct {
 	node      node
 	parent    string
@@ -68,6 +69,8 @@ type Isolator struct {
 	endOnOOM  bool
 	units     UnitManager // nil with the cgroupfs driver
 	launching keepers
+
+	statistics statistics
 }
 
 var (

@@ -64,6 +64,9 @@ func (i *Isolator) giveUp(ctx context.Context, c *containerizer.Container, kind,
 // about; the first one last, because that has the mark.
 func (i *Isolator) removeGroup(ctx context.Context, name, kind string) error {
 	first := i.node.hierarchies[0].dir + name
+	for n := range i.node.hierarchies {
+		i.statistics.drop(i.node.hierarchies[n].dir + name)
+	}
 	var errs []error
 	for n := len(i.node.hierarchies) - 1; n >= 0; n-- {
 		h := &i.node.hierarchies[n]

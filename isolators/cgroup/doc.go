@@ -16,7 +16,8 @@
 //
 // Kept on the node: the directories, each recorded in the container's ledger
 // before it is made, and marked with the extended attribute trusted.berth.owner,
-// which tells Recover whose they are. Nothing is kept in memory.
+// which tells Recover whose they are. Nothing is kept in memory but descriptors of
+// files that Usage reads again and again ([statistics]).
 //
 // Main invariant: a group below a parent that berth did not make is the only
 // thing made and removed there; foreign directories are never touched.

@@ -56,6 +56,11 @@ func readFile(file string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = unix.Close(fd) }()
+	return readAll(fd, file)
+}
+
+// readAll reads a control file from its begin, wherever that was read to before.
+func readAll(fd int, file string) (string, error) {
 	var stack [4096]byte
 	buf := stack[:0]
 	for {
@@ -64,7 +69,7 @@ func readFile(file string) (string, error) {
 		}
 		var n int
 		err := retry(func() (err error) {
-			n, err = unix.Read(fd, buf[len(buf):cap(buf)])
+			n, err = unix.Pread(fd, buf[len(buf):cap(buf)], int64(len(buf)))
 			return err
 		})
 		if err != nil {

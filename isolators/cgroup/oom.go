@@ -72,7 +72,7 @@ func (i *Isolator) oomKills(c *containerizer.Container, g group) (kills uint64, 
 // oomMessage says how much memory there was.
 func (i *Isolator) oomMessage(c *containerizer.Container, g group) string {
 	const what = "killed by the kernel for want of memory"
-	r := statReader{node: &i.node, group: g}
+	r := statReader{node: &i.node, group: g, files: &i.statistics}
 	limit, peak := r.number(memory, "memory.limit_in_bytes"), r.number(memory, "memory.max_usage_in_bytes")
 	if i.node.unified {
 		limit, peak = r.number(memory, "memory.max"), r.number(memory, "memory.peak")

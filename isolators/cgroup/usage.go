@@ -20,7 +20,7 @@ func (i *Isolator) Usage(_ context.Context, c *containerizer.Container, u *conta
 	if err != nil {
 		return err
 	}
-	r := statReader{node: &i.node, group: g}
+	r := statReader{node: &i.node, group: g, files: &i.statistics}
 	u.At = time.Now()
 	if i.node.unified {
 		r.unified(u)
@@ -35,6 +35,7 @@ func (i *Isolator) Usage(_ context.Context, c *containerizer.Container, u *conta
 type statReader struct {
 	node  *node
 	group group
+	files *statistics
 	err   error
 }
 
@@ -44,7 +45,7 @@ func (r *statReader) text(c controller, file string) string {
 	if h == nil || r.err != nil {
 		return ""
 	}
-	s, err := readFile(r.group.in(h) + "/" + file)
+	s, err := r.files.read(r.group.in(h), file)
 	// PSI that is switched off answers EOPNOTSUPP.
 	if err != nil && !isAny(err, unix.ENOENT, unix.EOPNOTSUPP, unix.ENODEV) {
 		r.err = err

@@ -161,7 +161,7 @@ func TestImportsPointDown(t *testing.T) {
 // each time.
 func TestCommandStaysQuick(t *testing.T) {
 	heavy := []string{"net/http", "crypto/tls", "crypto/x509", "compress/gzip", "archive/zip", "go.uber.org/zap"}
-	foreign := []string{"github.com/google/go-containerregistry/", "github.com/klauspost/compress/"}
+	foreign := []string{"github.com/google/go-containerregistry/", "github.com/klauspost/compress/", "go.opentelemetry.io/"}
 	packages := list(t, "-deps", module+"cmd/berth")
 	// A package more is a decision: it has variables to initialize, types and functions
 	// that the Go runtime looks through at each start (cmd/berth/decisions/0003).
@@ -180,6 +180,25 @@ func TestCommandStaysQuick(t *testing.T) {
 	for _, p := range packages {
 		if slices.Contains(heavy, p.ImportPath) || slices.ContainsFunc(foreign, func(f string) bool { return strings.HasPrefix(p.ImportPath, f) }) {
 			t.Errorf("berth links %s, which belongs into berth-images", p.ImportPath)
+		}
+	}
+}
+
+// Traces are wired by berthd, and by nobody else: the engine and the launcher know a
+// hook of one method.
+func TestTracesAreTheDaemons(t *testing.T) {
+	for _, p := range list(t, module+"...") {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		if below(from, "cmd/internal/tracing") {
+			continue
+		}
+		for _, path := range p.Imports {
+			if strings.HasPrefix(path, "go.opentelemetry.io/") {
+				t.Errorf("%s imports %s", from, path)
+			}
+			if path == module+"cmd/internal/tracing" && from != "cmd/berthd" {
+				t.Errorf("%s imports the traces of berthd", from)
+			}
 		}
 	}
 }

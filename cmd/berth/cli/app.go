@@ -39,9 +39,11 @@ type Settings struct {
 	ConfigPath string
 	// LogLevel is "error", "warn", "info" or "debug".
 	LogLevel string
-	// Host is the daemon to use: "unix:///PATH", "none", or "" for the one that listens at
-	// the configured place, if it does.
+	// Host is the daemon to use: "unix:///PATH", "tcp://HOST:PORT", "none", or "" for the one
+	// that listens at the configured place, if it does.
 	Host string
+	// TLS is how to speak to one over tcp; the zero value is without.
+	TLS TLS
 	// Here is for commands that no daemon can do, whatever Host says.
 	Here bool
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -40,6 +41,7 @@ type nodeInfo struct {
 	NCPU              int
 	MemTotal          uint64
 	Isolation         []string
+	Conditions        []Condition `json:",omitempty"`
 }
 
 func newInfo(a *App) *cobra.Command {
@@ -105,9 +107,11 @@ func (a *App) info(ctx context.Context) (*nodeInfo, error) {
 	}
 	info.Images = usage.Images
 	if r, is := a.node.(Remote); is {
-		if info.Daemon, err = r.Daemon(ctx); err != nil {
+		d, err := r.Daemon(ctx)
+		if err != nil {
 			return nil, err
 		}
+		info.Daemon, info.Conditions = d.About, d.Conditions
 	}
 	return info, info.node()
 }
@@ -186,6 +190,13 @@ func (i *nodeInfo) text() string {
 	line("Version", i.ServerVersion)
 	if i.Daemon != "" {
 		line("Daemon", i.Daemon)
+	}
+	for _, c := range i.Conditions {
+		word := "no"
+		if c.Active {
+			word = "since " + c.Since.Format(time.RFC3339)
+		}
+		line(c.Name, word+" ("+c.Message+")")
 	}
 	line("Root directory", i.RootDir)
 	line("State directory", i.StateDir)

@@ -24,8 +24,11 @@ type statsFlags struct {
 func newStats(a *App) *cobra.Command {
 	f := &statsFlags{}
 	cmd := &cobra.Command{
-		Use:               "stats [flags] [CONTAINER...]",
-		Short:             "Show what containers use, again every second",
+		Use:   "stats [flags] [CONTAINER...]",
+		Short: "Show what containers use, again every second",
+		Long: `Show what containers use, again every second. Beside the columns of the table, --format has .CPUPressure, .MemPressure
+and .IOPressure, the share of the last ten seconds in which something was stalled (version 2 of control groups), and
+.DiskUsage and .DiskInodes, what the container wrote.`,
 		ValidArgsFunction: a.completeContainers(containerizer.StateRunning, containerizer.StatePaused),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.stats(cmd.Context(), f, args)
@@ -44,9 +47,14 @@ func statsLayout() *format.Layout {
 		Fields: []format.Field{
 			{Name: "BlockIO", Header: "BLOCK I/O"},
 			{Name: "CPUPerc", Header: "CPU %"},
+			{Name: "CPUPressure", Header: "CPU PRESSURE"},
 			{Name: "Container", Header: "CONTAINER"},
+			{Name: "DiskInodes", Header: "INODES"},
+			{Name: "DiskUsage", Header: "DISK"},
 			{Name: "ID", Header: "CONTAINER ID"},
+			{Name: "IOPressure", Header: "I/O PRESSURE"},
 			{Name: "MemPerc", Header: "MEM %"},
+			{Name: "MemPressure", Header: "MEM PRESSURE"},
 			{Name: "MemUsage", Header: "MEM USAGE / LIMIT"},
 			{Name: "Name", Header: "NAME"},
 			{Name: "NetIO", Header: "NET I/O"},

@@ -21,7 +21,19 @@ func (s *sampler) row(c *containerizer.Status, now *containerizer.Usage) format.
 		name = c.Spec.Name
 	}
 	memory, percent := memoryText(now.Memory)
+	var cpu, io, mem *containerizer.Pressure
+	if now.CPU != nil {
+		cpu = now.CPU.Pressure
+	}
+	if now.IO != nil {
+		io = now.IO.Pressure
+	}
+	if now.Memory != nil {
+		mem = now.Memory.Pressure
+	}
+	size, inodes := diskText(now.Disk)
 	return format.Row{
+		"CPUPressure": pressureText(cpu), "DiskInodes": inodes, "DiskUsage": size, "IOPressure": pressureText(io), "MemPressure": pressureText(mem),
 		"BlockIO": blockText(now.IO), "CPUPerc": cpuText(s.before[c.ID], now, s.processors), "Container": c.ID.String(), "ID": id,
 		"MemPerc": percent, "MemUsage": memory, "Name": name, "NetIO": networkText(now.Network), "PIDs": pidsText(now.PIDs),
 	}
@@ -47,16 +59,21 @@ func memoryText(m *containerizer.MemoryUsage) (usage, percent string) {
 	if m == nil {
 		return unmeasured + " / " + unmeasured, unmeasured
 	}
-	limit := m.LimitBytes
-	if total := nodeMemory(); limit == 0 || total > 0 && limit > total {
-		limit = total
-	}
-	used := m.WorkingSetBytes
+	limit, used := memoryLimit(m), m.WorkingSetBytes
 	usage = units.BytesSize(float64(used)) + " / " + units.BytesSize(float64(limit))
 	if limit == 0 {
 		return usage, unmeasured
 	}
 	return usage, fmt.Sprintf("%.2f%%", float64(used)/float64(limit)*100)
+}
+
+// memoryLimit is the limit, or the node's memory if that is less.
+func memoryLimit(m *containerizer.MemoryUsage) uint64 {
+	limit := m.LimitBytes
+	if total := nodeMemory(); limit == 0 || total > 0 && limit > total {
+		limit = total
+	}
+	return limit
 }
 
 func nodeMemory() uint64 {
@@ -78,13 +95,33 @@ func networkText(interfaces []containerizer.NetworkUsage) string {
 	if len(interfaces) == 0 {
 		return unmeasured
 	}
-	var rx, tx uint64
+	rx, tx := traffic(interfaces)
+	return sizeText(rx) + " / " + sizeText(tx)
+}
+
+// traffic is that of all interfaces but the loopback.
+func traffic(interfaces []containerizer.NetworkUsage) (rx, tx uint64) {
 	for _, i := range interfaces {
 		if i.Interface != "lo" {
 			rx, tx = rx+i.RxBytes, tx+i.TxBytes
 		}
 	}
-	return sizeText(rx) + " / " + sizeText(tx)
+	return rx, tx
+}
+
+// pressureText is how much of the last ten seconds some process was stalled.
+func pressureText(p *containerizer.Pressure) string {
+	if p == nil {
+		return unmeasured
+	}
+	return fmt.Sprintf("%.2f%%", p.Some.Avg10)
+}
+
+func diskText(d *containerizer.DiskUsage) (size, inodes string) {
+	if d == nil {
+		return unmeasured, unmeasured
+	}
+	return sizeText(d.Bytes), strconv.FormatUint(d.Inodes, 10)
 }
 
 func pidsText(p *containerizer.PIDsUsage) string {

@@ -20,24 +20,36 @@ import (
 )
 
 func newTop(a *App) *cobra.Command {
+	f := &liveFlags{}
 	cmd := &cobra.Command{
-		Use:   "top CONTAINER [-o COLUMN,... | PS OPTIONS]",
-		Short: "List the processes of a container",
-		Long: `List the processes of a container, with their ids of the host. -o chooses columns, which berth reads itself:
+		Use:   "top [flags] [CONTAINER [-o COLUMN,... | PS OPTIONS]]",
+		Short: "Show what all containers use, or the processes of one",
+		Long: `Without a container, show what all running containers use, again and again: processor time, memory (the working set),
+I/O, network, processes, pressure (the share of the last ten seconds in which something was stalled for want of processor,
+memory or I/O; version 2 of control groups) and what they wrote. Keys choose the order; q leaves. Once, where the
+output is no terminal.
+
+With a container, list its processes, with their ids of the host. -o chooses columns, which berth reads itself:
 ` + strings.Join(topColumnNames(), ", ") + `.
 Any other options are given to the host's ps, of whose output the container's processes are shown.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return invalidf("%s needs a container", cmd.CommandPath())
-			}
-			return nil
-		},
 		ValidArgsFunction: a.completeContainers(containerizer.StateRunning, containerizer.StatePaused),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.live(cmd.Context(), f)
+			}
+			for _, name := range []string{"sort", "interval", "no-stream"} {
+				if cmd.Flags().Changed(name) {
+					return invalidf("--%s is for the table of all containers; %s lists processes", name, cmd.CommandPath()+" "+args[0])
+				}
+			}
 			return a.top(cmd.Context(), args[0], args[1:])
 		},
 	}
-	cmd.Flags().SetInterspersed(false)
+	set := cmd.Flags()
+	set.SetInterspersed(false)
+	set.StringVar(&f.sort, "sort", "cpu", "`column` to order by: "+strings.Join(liveColumnNames(), ", "))
+	set.DurationVar(&f.interval, "interval", defaultInterval, "`time` between two looks")
+	set.BoolVar(&f.noStream, "no-stream", false, "show it once")
 	return cmd
 }
 

@@ -23,6 +23,9 @@ func (a *App) volumes() (*volume.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkHere(); err != nil {
+		return nil, err
+	}
 	return volume.New(filepath.Join(s.Root, "volumes")), nil
 }
 

@@ -38,6 +38,7 @@ type Config struct {
 
 	Artifacts  Artifacts  `toml:"artifacts"`
 	Cgroup     Cgroup     `toml:"cgroup"`
+	Client     Client     `toml:"client"`
 	Containers Containers `toml:"containers"`
 	CRI        CRI        `toml:"cri"`
 	Daemon     Daemon     `toml:"daemon"`
@@ -46,8 +47,11 @@ type Config struct {
 	Mesos      Mesos      `toml:"mesos"`
 	Network    Network    `toml:"network"`
 	NRI        NRI        `toml:"nri"`
+	Pressure   Pressure   `toml:"pressure"`
 	Pull       Pull       `toml:"pull"`
 	Registries Registries `toml:"registries"`
+	TCP        TCP        `toml:"tcp"`
+	Tracing    Tracing    `toml:"tracing"`
 	Trust      Trust      `toml:"trust"`
 }
 
@@ -332,7 +336,10 @@ func (c *Config) check() error {
 	if _, _, _, err := c.Images.Pressure(); err != nil {
 		return err
 	}
-	if err := errors.Join(c.Daemon.check(), c.Mesos.check(), c.CRI.check()); err != nil {
+	if _, _, err := c.Pressure.Thresholds(); err != nil {
+		return err
+	}
+	if err := errors.Join(c.Daemon.check(), c.CRI.check(), c.Mesos.check(), c.TCP.check(), c.Tracing.check()); err != nil {
 		return err
 	}
 	if _, _, err := c.NRI.Timeouts(); err != nil {
@@ -357,6 +364,9 @@ func (c *Config) checkPaths() error {
 		{"nri.socket_path", c.NRI.SocketPath},
 		{"nri.plugin_path", c.NRI.PluginPath},
 		{"nri.plugin_config_path", c.NRI.PluginConfigPath},
+		{"client.tls_ca", c.Client.TLSCA},
+		{"client.tls_cert", c.Client.TLSCert},
+		{"client.tls_key", c.Client.TLSKey},
 	} {
 		if p.path != "" && p.path[0] != '/' {
 			return fmt.Errorf("%s = %q is not an absolute path", p.key, p.path)

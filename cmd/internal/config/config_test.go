@@ -115,6 +115,23 @@ func TestLoadRefuses(t *testing.T) {
 		"[images]\ngc_low = \"50%\"\n":                  `without images.gc_high`,
 		"[images]\ngc_high=\"60%\"\ngc_low=\"60%\"\n":   `not below`,
 		"[images]\ngc_high=\"60%\"\ngc_min_age=\"x\"\n": `images.gc_min_age = "x"`,
+		"[daemon]\nmemory_limit = \"many\"\n":           `daemon.memory_limit = "many" is not a size`,
+		"[daemon]\nmemory_limit = \"1m\"\n":             `less than 32m`,
+		"[daemon]\nmax_calls = -1\n":                    `daemon.max_calls is not negative`,
+		"[pressure]\nmemory_available = \"x\"\n":        `pressure.memory_available = "x" is not a size`,
+		"[pressure]\ndisk_available = \"10\"\n":         `pressure.disk_available = "10"`,
+		"[tracing]\nendpoint = \"host\"\n":              `tracing.endpoint = "host" is not HOST:PORT`,
+		"[tracing]\nsample_ratio = 1.5\n":               `tracing.sample_ratio = 1.5`,
+		"[client]\ntls_ca = \"ca.pem\"\n":               `client.tls_ca = "ca.pem" is not an absolute path`,
+		"[tcp]\nread_only = true\n":                     `[tcp] means nothing without tcp.address`,
+		"[tcp]\naddress = \"7443\"\n":                   `tcp.address = "7443" is not HOST:PORT`,
+		// Without TLS and authority of clients there is no port but a loopback's.
+		"[tcp]\naddress = \":7443\"\n":                                       `tcp.cert = "" is not an absolute path`,
+		"[tcp]\naddress = \"127.0.0.1:1\"\n":                                 `tcp.cert = "" is not an absolute path`,
+		"[tcp]\naddress = \":1\"\ncert = \"/c\"\nkey = \"/k\"\n":             `tcp.client_ca = "" is not an absolute path`,
+		"[tcp]\naddress = \":1\"\ninsecure = true\n":                         `is no loopback address`,
+		"[tcp]\naddress = \"0.0.0.0:1\"\ninsecure = true\n":                  `is no loopback address`,
+		"[tcp]\naddress = \"127.0.0.1:1\"\ninsecure = true\ncert = \"/c\"\n": `tcp.insecure contradicts`,
 	} {
 		_, err := load(t, text)
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, containerizer.ErrInvalid) {

@@ -22,6 +22,11 @@ type Daemon struct {
 	// or "text"; "" is "json".
 	LogLevel  string `toml:"log_level"`
 	LogFormat string `toml:"log_format"`
+	// MemoryLimit ("256m") bounds the daemon's own memory, as far as it can do with less;
+	// "" is no bound. MaxCalls bounds the calls in progress, over all connections; 0 is
+	// 10000.
+	MemoryLimit string `toml:"memory_limit"`
+	MaxCalls    int    `toml:"max_calls"`
 }
 
 func (d *Daemon) check() error {
@@ -31,6 +36,9 @@ func (d *Daemon) check() error {
 		if p.path != "" && !filepath.IsAbs(p.path) {
 			return fmt.Errorf("daemon.%s = %q is not an absolute path", p.key, p.path)
 		}
+	}
+	if _, _, err := d.Limits(); err != nil {
+		return err
 	}
 	switch d.LogLevel {
 	case "", "error", "warn", "info", "debug":

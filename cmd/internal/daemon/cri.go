@@ -45,7 +45,7 @@ func (d *Daemon) openPods(ctx context.Context) (*pods, error) {
 		return nil, fmt.Errorf("serve the container runtime interface: %w", err)
 	}
 	p.server = grpc.NewServer(
-		grpc.Creds(peerCredentials{map[string]*socket{c.Socket: p.socket}}),
+		grpc.Creds(peerCredentials{map[string]*socket{c.Socket: p.socket}, nil, &connections{most: maxConnections}}),
 		grpc.MaxRecvMsgSize(maxCRIMessage), grpc.MaxSendMsgSize(maxCRIMessage), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, cri.UnaryErrors),

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +20,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/wiring"
@@ -43,6 +46,10 @@ type Options struct {
 	Metrics *Metrics
 	// Plugins, when set, speaks with plug-ins about the engine's containers until ctx ends.
 	Plugins func(ctx context.Context, e containerizer.Engine) error
+	// Tracing is where calls are told of; nil is nowhere.
+	Tracing stats.Handler
+	// MemInfo is the file that says how much memory is available; "" is the kernel's.
+	MemInfo string
 	// Version and Commit are what was built.
 	Version, Commit string
 }
@@ -52,23 +59,29 @@ const (
 	maxRequest = 8 << 20
 	// maxStreams bounds the calls of one connection that are in progress.
 	maxStreams = 4096
+	// maxHeaders bounds the metadata of a call.
+	maxHeaders = 16 << 10
+	// handshakePatience is how long a client may take to say who it is.
+	handshakePatience = 10 * time.Second
 	// stopPatience is how long calls in progress may take when the daemon is to end.
 	stopPatience = 5 * time.Second
 )
 
 // Daemon serves one node.
 type Daemon struct {
-	o       Options
-	started time.Time
-	server  *grpc.Server
-	sockets []*socket
-	debug   *socket // nil is none
-	pods    *pods   // nil is none
-	mesos   *mesos  // nil is none
-	engine  *engine.Engine
-	store   grpcadapter.Store
-	health  *health.Server
-	guard   guard
+	o        Options
+	started  time.Time
+	server   *grpc.Server
+	sockets  []*socket
+	debug    *socket  // nil is none
+	remotes  *remotes // nil is none
+	pods     *pods    // nil is none
+	mesos    *mesos   // nil is none
+	engine   *engine.Engine
+	store    grpcadapter.Store
+	health   *health.Server
+	guard    guard
+	pressure *pressure
 	// recovered is whether what earlier daemons left is put right.
 	recovered atomic.Bool
 	// trash is told that something was put off.
@@ -132,16 +145,36 @@ func (d *Daemon) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if d.o.Config.TCP.Address != "" {
+		if d.remotes, err = newRemotes(&d.o.Config.TCP); err != nil {
+			return err
+		}
+	}
 	d.o.Metrics.registry.MustRegister(newContainers(d.engine, d.o.Log))
 	d.guard = guard{readOnlyMethods()}
-	d.server = grpc.NewServer(
-		grpc.Creds(peerCredentials{d.byPath()}),
-		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxStreams),
+	if d.pressure, err = d.newPressure(); err != nil {
+		return err
+	}
+	memory, most, err := c.Limits()
+	if err != nil {
+		return err
+	}
+	if memory > 0 {
+		debug.SetMemoryLimit(memory)
+	}
+	bound := &calls{most: int64(most), metrics: d.o.Metrics}
+	options := []grpc.ServerOption{
+		grpc.Creds(peerCredentials{d.byPath(), d.remotes, &connections{most: maxConnections}}), grpc.ConnectionTimeout(handshakePatience),
+		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, d.guard.unary, d.afterUnary, grpcadapter.UnaryErrors),
-		grpc.ChainStreamInterceptor(d.o.Metrics.stream, d.guard.stream, d.afterStream, grpcadapter.StreamErrors),
-	)
-	(&grpcadapter.Server{Engine: d.engine, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
+		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, bound.unary, d.guard.unary, d.afterUnary, grpcadapter.UnaryErrors),
+		grpc.ChainStreamInterceptor(d.o.Metrics.stream, bound.stream, d.guard.stream, d.afterStream, grpcadapter.StreamErrors),
+	}
+	if d.o.Tracing != nil {
+		options = append(options, grpc.StatsHandler(d.o.Tracing))
+	}
+	d.server = grpc.NewServer(options...)
+	(&grpcadapter.Server{Engine: admitting{d.engine, d.pressure}, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
 	healthv1.RegisterHealthServer(d.server, d.health)
 	reflection.Register(d.server)
 	d.pods, err = d.openPods(ctx)
@@ -174,7 +207,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 		d.o.Log.Warn("a socket of the service manager is not in the configuration", log.String("socket", path))
 		_ = l.Close() // unused
 	}
-	return nil
+	return d.listenRemote(ctx)
 }
 
 // all are the sockets, those for debugging and of other APIs included.
@@ -196,6 +229,9 @@ func (d *Daemon) closeListeners() {
 	for _, s := range d.all() {
 		s.close()
 	}
+	if d.remotes != nil && d.remotes.listener != nil {
+		_ = d.remotes.listener.Close() // the server has closed it as a rule
+	}
 }
 
 // serve answers from the first moment on; readiness is told once what earlier daemons
@@ -214,17 +250,23 @@ func (d *Daemon) serve(ctx context.Context) error {
 			}
 		})
 	}
+	serve := func(l net.Listener) {
+		run(func() error {
+			d.o.Log.Info("serving", log.String("socket", l.Addr().String()))
+			if err := d.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+				return fmt.Errorf("serve %q: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
 	if d.debug != nil {
 		run(func() error { return d.serveDebug(background, d.debug) })
 	}
 	for _, s := range d.sockets {
-		run(func() error {
-			d.o.Log.Info("serving", log.String("socket", s.path))
-			if err := d.server.Serve(s.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-				return fmt.Errorf("serve %q: %w", s.path, err)
-			}
-			return nil
-		})
+		serve(s.listener)
+	}
+	if d.remotes != nil {
+		serve(d.remotes.listener)
 	}
 	run(func() error { return d.mesos.serve(background) })
 	if p := d.pods; p != nil {
@@ -238,6 +280,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		run(func() error { return d.o.Plugins(background, d.engine) })
 	}
 	wg.Go(func() { d.sweep(background) })
+	wg.Go(func() { d.watchPressure(background) })
 	wg.Go(func() {
 		if d.recover(background) {
 			d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
@@ -284,6 +327,7 @@ func (d *Daemon) Info(context.Context) grpcadapter.Info {
 	return grpcadapter.Info{
 		Version: d.o.Version, Commit: d.o.Commit, GoVersion: runtime.Version(), StartedAt: d.started, PID: os.Getpid(),
 		Root: d.o.Config.Root, State: d.o.Config.State, ConfigFiles: d.o.Config.Files,
+		Conditions: d.pressure.list(),
 	}
 }
 

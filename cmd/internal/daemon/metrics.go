@@ -23,6 +23,10 @@ type Metrics struct {
 	steps      *prometheus.HistogramVec
 	events     *prometheus.CounterVec
 	calls      *prometheus.HistogramVec
+	freed      prometheus.Counter
+	pressure   *prometheus.GaugeVec
+	available  *prometheus.GaugeVec
+	refused    *prometheus.CounterVec
 
 	mu      sync.Mutex
 	current map[containerizer.ContainerID]step // of operations in progress
@@ -52,9 +56,21 @@ func NewMetrics() *Metrics {
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "berth_rpc_seconds", Help: "Calls of the API, streams until their end.", Buckets: buckets,
 		}, []string{"method", "code"}),
+		freed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "berth_images_removed_total", Help: "Images removed because the disk was too full.",
+		}),
+		pressure: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "berth_node_pressure", Help: "Whether the node is under pressure (1) or not (0), by condition.",
+		}, []string{"condition"}),
+		available: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "berth_node_available", Help: "What is available of the node: memory_bytes, disk_bytes, disk_inodes.",
+		}, []string{"resource"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "berth_refused_total", Help: "What was refused: calls beyond the bound, launches under memory pressure.",
+		}, []string{"reason"}),
 		current: map[containerizer.ContainerID]step{},
 	}
-	m.registry.MustRegister(m.operations, m.steps, m.events, m.calls,
+	m.registry.MustRegister(m.operations, m.steps, m.events, m.calls, m.freed, m.pressure, m.available, m.refused,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -63,6 +79,9 @@ func NewMetrics() *Metrics {
 func (m *Metrics) OnStep(id containerizer.ContainerID, name string) {
 	m.next(id, step{name, time.Now()})
 }
+
+// OnRelieved is the store's: images were removed because the disk was too full.
+func (m *Metrics) OnRelieved(images int) { m.freed.Add(float64(images)) }
 
 // OnOperation is the engine's: an operation on id has ended.
 func (m *Metrics) OnOperation(id containerizer.ContainerID, kind string, took time.Duration, err error) {

@@ -17,16 +17,27 @@ import (
 // caller is who is at the other end of a connection.
 type caller struct {
 	credentials.CommonAuthInfo
-	unix.Ucred
+	unix.Ucred // of a process of this machine
 
+	name     string // of a client with a certificate
 	readOnly bool
 }
 
 // AuthType implements [credentials.AuthInfo].
-func (caller) AuthType() string { return "peercred" }
+func (c caller) AuthType() string {
+	if c.SecurityLevel != credentials.PrivacyAndIntegrity || c.name != "" {
+		return "tcp"
+	}
+	return "peercred"
+}
 
-// peerCredentials asks the kernel who connects to a socket (unix(7), SO_PEERCRED).
-type peerCredentials struct{ sockets map[string]*socket }
+// peerCredentials asks the kernel who connects to a socket (unix(7), SO_PEERCRED), and
+// others for their certificate.
+type peerCredentials struct {
+	sockets     map[string]*socket
+	remotes     *remotes // nil is none
+	connections *connections
+}
 
 // ClientHandshake implements [credentials.TransportCredentials].
 func (peerCredentials) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -35,19 +46,45 @@ func (peerCredentials) ClientHandshake(context.Context, string, net.Conn) (net.C
 
 // ServerHandshake implements [credentials.TransportCredentials].
 func (p peerCredentials) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	u, is := c.(*net.UnixConn)
-	if !is {
+	if u, is := c.(*net.UnixConn); is {
+		info, err := p.local(u)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err = p.connections.take(fmt.Sprintf("user %d at %s", info.Uid, u.LocalAddr()), c)
+		return c, info, err
+	}
+	if p.remotes == nil {
 		return nil, nil, fmt.Errorf("%s is no connection of this node", c.RemoteAddr())
 	}
-	raw, err := u.SyscallConn()
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
 	if err != nil {
 		return nil, nil, err
 	}
-	info := caller{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}, readOnly: true}
+	// It counts from now on: handshakes are work, too.
+	held, err := p.connections.take(host, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, info, err := p.remotes.handshake(held)
+	if err != nil {
+		_ = held.Close() // it may be closed
+		return nil, nil, fmt.Errorf("%s: %w", host, err)
+	}
+	return conn, info, nil
+}
+
+// local finds out which process of this machine connects.
+func (p peerCredentials) local(c *net.UnixConn) (info caller, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return info, err
+	}
+	info = caller{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}, readOnly: true}
 	var cred *unix.Ucred
 	cerr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
 	if err = errors.Join(cerr, err); err != nil {
-		return nil, nil, fmt.Errorf("ask who connects: %w", err)
+		return info, fmt.Errorf("ask who connects: %w", err)
 	}
 	info.Ucred = *cred
 	s := p.sockets[c.LocalAddr().String()]
@@ -55,13 +92,13 @@ func (p peerCredentials) ServerHandshake(c net.Conn) (net.Conn, credentials.Auth
 		s = p.sockets[trimNew(c.LocalAddr().String())]
 	}
 	if s == nil {
-		return nil, nil, fmt.Errorf("socket %s is not ours", c.LocalAddr())
+		return info, fmt.Errorf("socket %s is not ours", c.LocalAddr())
 	}
 	info.readOnly = s.readOnly
 	if info.Uid != 0 && s.group == "" { // the mode of the file says so, too
-		return nil, nil, fmt.Errorf("process %d of user %d may not use socket %s", info.Pid, info.Uid, s.path)
+		return info, fmt.Errorf("process %d of user %d may not use socket %s", info.Pid, info.Uid, s.path)
 	}
-	return c, info, nil
+	return info, nil
 }
 
 func trimNew(path string) string {

@@ -15,8 +15,9 @@ import (
 )
 
 // Reload implements the adapter's contract: it reads the configuration again. The
-// level of the log is in force at once; files that others own, such as hosts.toml,
-// credentials and signature policies, are read whenever they are needed anyway.
+// level of the log and the certificates of tcp are in force at once; files that others
+// own, such as hosts.toml, credentials and signature policies, are read whenever they
+// are needed anyway.
 func (d *Daemon) Reload(context.Context) (applied, restart []string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -26,18 +27,36 @@ func (d *Daemon) Reload(context.Context) (applied, restart []string, err error) 
 	if err != nil {
 		return nil, nil, fmt.Errorf("reload: %w", err)
 	}
-	for _, key := range differences("", reflect.ValueOf(d.cfg), reflect.ValueOf(*next)) {
-		if key != "daemon.log_level" {
-			restart = append(restart, key)
-			continue
-		}
-		level, err := zapcore.ParseLevel(cmp.Or(next.Daemon.LogLevel, "info"))
+	level, err := zapcore.ParseLevel(cmp.Or(next.Daemon.LogLevel, "info"))
+	if err != nil {
+		return nil, nil, err
+	}
+	var byCertificates []string
+	if d.remotes != nil && d.remotes.tls.Load() != nil && next.TCP.Address != "" && !next.TCP.Insecure {
+		changed, err := d.remotes.load(&next.TCP)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("reload: %w", err)
 		}
-		d.o.SetLevel(level)
-		d.cfg.Daemon.LogLevel = next.Daemon.LogLevel
-		applied = append(applied, key)
+		if changed {
+			applied = append(applied, "tcp certificates")
+		}
+		byCertificates = []string{"tcp.cert", "tcp.key", "tcp.client_ca", "tcp.client_names"}
+	}
+	for _, key := range differences("", reflect.ValueOf(d.cfg), reflect.ValueOf(*next)) {
+		switch {
+		case key == "daemon.log_level":
+			d.o.SetLevel(level)
+			applied = append(applied, key)
+		case slices.Contains(byCertificates, key):
+			applied = append(applied, key)
+		default:
+			restart = append(restart, key)
+		}
+	}
+	d.cfg.Daemon.LogLevel = next.Daemon.LogLevel
+	if byCertificates != nil {
+		t := &d.cfg.TCP
+		t.Cert, t.Key, t.ClientCA, t.ClientNames = next.TCP.Cert, next.TCP.Key, next.TCP.ClientCA, next.TCP.ClientNames
 	}
 	d.o.Log.Info("the configuration was read again", log.Strings("applied", applied), log.Strings("restart", restart))
 	return applied, restart, nil

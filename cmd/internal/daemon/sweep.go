@@ -68,10 +68,14 @@ func (d *Daemon) after(method string) {
 
 func (d *Daemon) afterUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	defer d.after(info.FullMethod)
-	return handle(ctx, request)
+	response, err := handle(ctx, request)
+	d.pressure.failed(err)
+	return response, err
 }
 
 func (d *Daemon) afterStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	defer d.after(info.FullMethod)
-	return handle(server, stream)
+	err := handle(server, stream)
+	d.pressure.failed(err)
+	return err
 }

@@ -3,8 +3,14 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"os"
+	"strings"
 	"time"
+
+	"google.golang.org/grpc/credentials"
 
 	"github.com/berth-dev/berth/cmd/berth/cli"
 	"github.com/berth-dev/berth/containerizer"
@@ -19,22 +25,56 @@ var (
 	_ cli.Remote = (*Node)(nil)
 )
 
-// New returns the node of the daemon that listens at socket.
-func New(socket string) (*Node, error) {
-	c, err := client.New("unix://"+socket, nil)
+// New returns the node of the daemon at target: "unix:///PATH" or "tcp://HOST:PORT", the
+// latter over files unless there are none.
+func New(target string, files cli.TLS) (*Node, error) {
+	var secure credentials.TransportCredentials
+	if address, is := strings.CutPrefix(target, "tcp://"); is {
+		target = "dns:///" + address
+		if files.CA != "" {
+			var err error
+			if secure, err = load(files); err != nil {
+				return nil, err
+			}
+		}
+	}
+	c, err := client.New(target, secure)
 	if err != nil {
 		return nil, err
 	}
 	return &Node{c}, nil
 }
 
+// load reads the files with which both ends say who they are.
+func load(files cli.TLS) (credentials.TransportCredentials, error) {
+	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %q with key %q: %w: %w", files.Cert, files.Key, err, containerizer.ErrInvalid)
+	}
+	pem, err := os.ReadFile(files.CA)
+	if err != nil {
+		return nil, fmt.Errorf("authorities of berthd: %w", err)
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("no certificate is in %q: %w", files.CA, containerizer.ErrInvalid)
+	}
+	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, RootCAs: authorities}), nil
+}
+
 // Daemon implements [cli.Remote].
-func (n *Node) Daemon(ctx context.Context) (string, error) {
+func (n *Node) Daemon(ctx context.Context) (*cli.Daemon, error) {
 	info, err := n.client.Info(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return fmt.Sprintf("berthd %s (process %d, since %s)", info.GetVersion(), info.GetPid(), info.GetStartedAt().AsTime().Format(time.RFC3339)), nil
+	d := &cli.Daemon{
+		About: fmt.Sprintf("berthd %s (process %d, since %s)", info.GetVersion(), info.GetPid(), info.GetStartedAt().AsTime().Format(time.RFC3339)),
+	}
+	for _, c := range info.GetConditions() {
+		d.Conditions = append(d.Conditions, cli.Condition{Name: c.GetName(), Active: c.GetActive(), Since: c.GetSince().AsTime(), Message: c.GetMessage()})
+	}
+	return d, nil
 }
 
 // Expect is nothing to a daemon, whose monitors start faster than we could say so.

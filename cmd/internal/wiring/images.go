@@ -31,7 +31,7 @@ func (n *Node) provisioner() (*provisioner.Provisioner, error) {
 		UnpackCommand: n.parts.Unpack,
 		Parallel:      n.cfg.Pull.Layers,
 		Trust:         provisioner.Trust{Policy: n.cfg.Trust.Policy, Defaults: config.PolicyPaths(), Verifier: n.parts.Verifier},
-		Pressure:      provisioner.Pressure{High: high, Low: low, MinAge: age},
+		Pressure:      provisioner.Pressure{High: high, Low: low, MinAge: age, Relieved: n.parts.OnRelieved},
 		Log:           n.logger("provisioner"),
 	})
 	return n.images, err

@@ -54,6 +54,10 @@ type Parts struct {
 	OnStep func(id containerizer.ContainerID, step string)
 	// OnOperation hears of each that has ended.
 	OnOperation func(id containerizer.ContainerID, kind string, took time.Duration, err error)
+	// OnRelieved hears how many images were removed because the disk was too full.
+	OnRelieved func(images int)
+	// Tracer hears what operations are made of; nil is nobody.
+	Tracer containerizer.Tracer
 	// Resident is for a program that lives long, and is asked often.
 	Resident bool
 	// Command is the path of the berth that does what goes on in the background; ""
@@ -97,7 +101,7 @@ func (n *Node) Engine(ctx context.Context) (containerizer.Engine, error) {
 	}
 	n.engine, err = engine.New(engine.Options{
 		Root: n.cfg.Root, State: n.cfg.State, Launcher: l, Provisioner: images, Artifacts: artifacts, Isolators: isolators,
-		OnStep: n.parts.OnStep, OnOperation: n.parts.OnOperation, Resident: n.parts.Resident, Log: n.logger("engine"),
+		Tracer: n.parts.Tracer, OnStep: n.parts.OnStep, OnOperation: n.parts.OnOperation, Resident: n.parts.Resident, Log: n.logger("engine"),
 	})
 	return n.engine, err
 }
@@ -133,6 +137,7 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 		},
 		ExitEnv: []string{"PATH=" + os.Getenv("PATH")},
 		Seccomp: n.filters, Log: n.logger("launcher"),
+		Tracer: n.parts.Tracer,
 	})
 	return n.native, err
 }

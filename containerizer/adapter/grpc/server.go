@@ -39,6 +39,19 @@ type Info struct {
 	Root        string
 	State       string
 	ConfigFiles []string
+	// Conditions are the kinds of pressure that the node may be under.
+	Conditions []Condition
+}
+
+// Condition is one of them.
+type Condition struct {
+	// Name is "MemoryPressure" or "DiskPressure".
+	Name   string
+	Active bool
+	// Since is when it became what it is.
+	Since time.Time
+	// Message is for people.
+	Message string
 }
 
 // Server serves the API. All parts are needed.

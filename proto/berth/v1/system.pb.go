@@ -71,7 +71,9 @@ type InfoResponse struct {
 	Root  string `protobuf:"bytes,6,opt,name=root,proto3" json:"root,omitempty"`
 	State string `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
 	// The configuration files that were read.
-	ConfigFiles   []string `protobuf:"bytes,8,rep,name=config_files,json=configFiles,proto3" json:"config_files,omitempty"`
+	ConfigFiles []string `protobuf:"bytes,8,rep,name=config_files,json=configFiles,proto3" json:"config_files,omitempty"`
+	// What the node is short of, and is not.
+	Conditions    []*Condition `protobuf:"bytes,9,rep,name=conditions,proto3" json:"conditions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,6 +164,85 @@ func (x *InfoResponse) GetConfigFiles() []string {
 	return nil
 }
 
+func (x *InfoResponse) GetConditions() []*Condition {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+// Condition is one kind of pressure that the node may be under.
+type Condition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "MemoryPressure" or "DiskPressure".
+	Name   string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Active bool   `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
+	// When it became what it is.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// For people.
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Condition) Reset() {
+	*x = Condition{}
+	mi := &file_berth_v1_system_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Condition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Condition) ProtoMessage() {}
+
+func (x *Condition) ProtoReflect() protoreflect.Message {
+	mi := &file_berth_v1_system_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Condition.ProtoReflect.Descriptor instead.
+func (*Condition) Descriptor() ([]byte, []int) {
+	return file_berth_v1_system_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Condition) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Condition) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *Condition) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Condition) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // RecoverRequest says whether to repair.
 type RecoverRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -172,7 +253,7 @@ type RecoverRequest struct {
 
 func (x *RecoverRequest) Reset() {
 	*x = RecoverRequest{}
-	mi := &file_berth_v1_system_proto_msgTypes[2]
+	mi := &file_berth_v1_system_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -184,7 +265,7 @@ func (x *RecoverRequest) String() string {
 func (*RecoverRequest) ProtoMessage() {}
 
 func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_system_proto_msgTypes[2]
+	mi := &file_berth_v1_system_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -197,7 +278,7 @@ func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverRequest.ProtoReflect.Descriptor instead.
 func (*RecoverRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_system_proto_rawDescGZIP(), []int{2}
+	return file_berth_v1_system_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RecoverRequest) GetRepair() bool {
@@ -220,7 +301,7 @@ type RecoverResponse struct {
 
 func (x *RecoverResponse) Reset() {
 	*x = RecoverResponse{}
-	mi := &file_berth_v1_system_proto_msgTypes[3]
+	mi := &file_berth_v1_system_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +313,7 @@ func (x *RecoverResponse) String() string {
 func (*RecoverResponse) ProtoMessage() {}
 
 func (x *RecoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_system_proto_msgTypes[3]
+	mi := &file_berth_v1_system_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +326,7 @@ func (x *RecoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverResponse.ProtoReflect.Descriptor instead.
 func (*RecoverResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_system_proto_rawDescGZIP(), []int{3}
+	return file_berth_v1_system_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RecoverResponse) GetRepaired() []string {
@@ -271,7 +352,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_berth_v1_system_proto_msgTypes[4]
+	mi := &file_berth_v1_system_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +364,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_system_proto_msgTypes[4]
+	mi := &file_berth_v1_system_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +377,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_system_proto_rawDescGZIP(), []int{4}
+	return file_berth_v1_system_proto_rawDescGZIP(), []int{5}
 }
 
 // ReloadResponse says what became of the changes.
@@ -312,7 +393,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_berth_v1_system_proto_msgTypes[5]
+	mi := &file_berth_v1_system_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -324,7 +405,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_system_proto_msgTypes[5]
+	mi := &file_berth_v1_system_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -337,7 +418,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_system_proto_rawDescGZIP(), []int{5}
+	return file_berth_v1_system_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReloadResponse) GetApplied() []string {
@@ -365,7 +446,7 @@ type ProgramRequest struct {
 
 func (x *ProgramRequest) Reset() {
 	*x = ProgramRequest{}
-	mi := &file_berth_v1_system_proto_msgTypes[6]
+	mi := &file_berth_v1_system_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +458,7 @@ func (x *ProgramRequest) String() string {
 func (*ProgramRequest) ProtoMessage() {}
 
 func (x *ProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_system_proto_msgTypes[6]
+	mi := &file_berth_v1_system_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +471,7 @@ func (x *ProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramRequest.ProtoReflect.Descriptor instead.
 func (*ProgramRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_system_proto_rawDescGZIP(), []int{6}
+	return file_berth_v1_system_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ProgramRequest) GetId() string {
@@ -417,7 +498,7 @@ type ProgramResponse struct {
 
 func (x *ProgramResponse) Reset() {
 	*x = ProgramResponse{}
-	mi := &file_berth_v1_system_proto_msgTypes[7]
+	mi := &file_berth_v1_system_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +510,7 @@ func (x *ProgramResponse) String() string {
 func (*ProgramResponse) ProtoMessage() {}
 
 func (x *ProgramResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_system_proto_msgTypes[7]
+	mi := &file_berth_v1_system_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +523,7 @@ func (x *ProgramResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramResponse.ProtoReflect.Descriptor instead.
 func (*ProgramResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_system_proto_rawDescGZIP(), []int{7}
+	return file_berth_v1_system_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProgramResponse) GetText() string {
@@ -457,7 +538,7 @@ var File_berth_v1_system_proto protoreflect.FileDescriptor
 const file_berth_v1_system_proto_rawDesc = "" +
 	"\n" +
 	"\x15berth/v1/system.proto\x12\bberth.v1\x1a\x13berth/v1/spec.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\r\n" +
-	"\vInfoRequest\"\xf9\x01\n" +
+	"\vInfoRequest\"\xae\x02\n" +
 	"\fInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\tR\x06commit\x12\x1d\n" +
@@ -468,7 +549,15 @@ const file_berth_v1_system_proto_rawDesc = "" +
 	"\x03pid\x18\x05 \x01(\x03R\x03pid\x12\x12\n" +
 	"\x04root\x18\x06 \x01(\tR\x04root\x12\x14\n" +
 	"\x05state\x18\a \x01(\tR\x05state\x12!\n" +
-	"\fconfig_files\x18\b \x03(\tR\vconfigFiles\"(\n" +
+	"\fconfig_files\x18\b \x03(\tR\vconfigFiles\x123\n" +
+	"\n" +
+	"conditions\x18\t \x03(\v2\x13.berth.v1.ConditionR\n" +
+	"conditions\"\x83\x01\n" +
+	"\tCondition\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06active\x18\x02 \x01(\bR\x06active\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"(\n" +
 	"\x0eRecoverRequest\x12\x16\n" +
 	"\x06repair\x18\x01 \x01(\bR\x06repair\"A\n" +
 	"\x0fRecoverResponse\x12\x1a\n" +
@@ -501,35 +590,38 @@ func file_berth_v1_system_proto_rawDescGZIP() []byte {
 	return file_berth_v1_system_proto_rawDescData
 }
 
-var file_berth_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_berth_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_berth_v1_system_proto_goTypes = []any{
 	(*InfoRequest)(nil),           // 0: berth.v1.InfoRequest
 	(*InfoResponse)(nil),          // 1: berth.v1.InfoResponse
-	(*RecoverRequest)(nil),        // 2: berth.v1.RecoverRequest
-	(*RecoverResponse)(nil),       // 3: berth.v1.RecoverResponse
-	(*ReloadRequest)(nil),         // 4: berth.v1.ReloadRequest
-	(*ReloadResponse)(nil),        // 5: berth.v1.ReloadResponse
-	(*ProgramRequest)(nil),        // 6: berth.v1.ProgramRequest
-	(*ProgramResponse)(nil),       // 7: berth.v1.ProgramResponse
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Spec)(nil),                  // 9: berth.v1.Spec
+	(*Condition)(nil),             // 2: berth.v1.Condition
+	(*RecoverRequest)(nil),        // 3: berth.v1.RecoverRequest
+	(*RecoverResponse)(nil),       // 4: berth.v1.RecoverResponse
+	(*ReloadRequest)(nil),         // 5: berth.v1.ReloadRequest
+	(*ReloadResponse)(nil),        // 6: berth.v1.ReloadResponse
+	(*ProgramRequest)(nil),        // 7: berth.v1.ProgramRequest
+	(*ProgramResponse)(nil),       // 8: berth.v1.ProgramResponse
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Spec)(nil),                  // 10: berth.v1.Spec
 }
 var file_berth_v1_system_proto_depIdxs = []int32{
-	8, // 0: berth.v1.InfoResponse.started_at:type_name -> google.protobuf.Timestamp
-	9, // 1: berth.v1.ProgramRequest.spec:type_name -> berth.v1.Spec
-	0, // 2: berth.v1.SystemService.Info:input_type -> berth.v1.InfoRequest
-	2, // 3: berth.v1.SystemService.Recover:input_type -> berth.v1.RecoverRequest
-	4, // 4: berth.v1.SystemService.Reload:input_type -> berth.v1.ReloadRequest
-	6, // 5: berth.v1.SystemService.Program:input_type -> berth.v1.ProgramRequest
-	1, // 6: berth.v1.SystemService.Info:output_type -> berth.v1.InfoResponse
-	3, // 7: berth.v1.SystemService.Recover:output_type -> berth.v1.RecoverResponse
-	5, // 8: berth.v1.SystemService.Reload:output_type -> berth.v1.ReloadResponse
-	7, // 9: berth.v1.SystemService.Program:output_type -> berth.v1.ProgramResponse
-	6, // [6:10] is the sub-list for method output_type
-	2, // [2:6] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	9,  // 0: berth.v1.InfoResponse.started_at:type_name -> google.protobuf.Timestamp
+	2,  // 1: berth.v1.InfoResponse.conditions:type_name -> berth.v1.Condition
+	9,  // 2: berth.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	10, // 3: berth.v1.ProgramRequest.spec:type_name -> berth.v1.Spec
+	0,  // 4: berth.v1.SystemService.Info:input_type -> berth.v1.InfoRequest
+	3,  // 5: berth.v1.SystemService.Recover:input_type -> berth.v1.RecoverRequest
+	5,  // 6: berth.v1.SystemService.Reload:input_type -> berth.v1.ReloadRequest
+	7,  // 7: berth.v1.SystemService.Program:input_type -> berth.v1.ProgramRequest
+	1,  // 8: berth.v1.SystemService.Info:output_type -> berth.v1.InfoResponse
+	4,  // 9: berth.v1.SystemService.Recover:output_type -> berth.v1.RecoverResponse
+	6,  // 10: berth.v1.SystemService.Reload:output_type -> berth.v1.ReloadResponse
+	8,  // 11: berth.v1.SystemService.Program:output_type -> berth.v1.ProgramResponse
+	8,  // [8:12] is the sub-list for method output_type
+	4,  // [4:8] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_berth_v1_system_proto_init() }
@@ -544,7 +636,7 @@ func file_berth_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_berth_v1_system_proto_rawDesc), len(file_berth_v1_system_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
