@@ -106,6 +106,32 @@ func TestNamespacePath(t *testing.T) {
 	}
 }
 
+// TestAdjusters lets an isolator refuse: what it refuses does not happen, and leaves nothing.
+func TestAdjusters(t *testing.T) {
+	n := newNode(t)
+	e := n.engine(t)
+	ctx := t.Context()
+	n.last.On = failsOn("Adjust")
+	if _, err := e.Launch(ctx, "c", spec("sleep 1000"), containerizer.LaunchOptions{}); err == nil {
+		t.Fatal("a container was launched that an isolator refuses")
+	}
+	if _, err := e.Status(ctx, "c"); !errors.Is(err, containerizer.ErrNotFound) {
+		t.Errorf("what was refused: %v", err)
+	}
+	n.last.On = nil
+	if err := e.Prepare(ctx, "c", spec("sleep 1000")); err != nil {
+		t.Fatal(err)
+	}
+	n.last.On = failsOn("BeforeStart")
+	if _, err := e.Start(ctx, "c", containerizer.LaunchOptions{}); err == nil {
+		t.Error("a container was started that an isolator refuses")
+	}
+	n.last.On = nil
+	if err := e.Destroy(ctx, "c"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUsageOfSome measures what can be measured.
 func TestUsageOfSome(t *testing.T) {
 	n := newNode(t)

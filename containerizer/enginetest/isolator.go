@@ -87,6 +87,21 @@ func (i *Isolator) Isolate(ctx context.Context, c *containerizer.Container, pid 
 	return i.on(ctx, "Isolate", c)
 }
 
+// Adjust implements [containerizer.Adjuster]: it changes nothing.
+func (i *Isolator) Adjust(ctx context.Context, c *containerizer.Container) (*containerizer.Spec, error) {
+	return c.Spec, i.on(ctx, "Adjust", c)
+}
+
+// AdjustUpdate implements [containerizer.Adjuster].
+func (i *Isolator) AdjustUpdate(ctx context.Context, c *containerizer.Container, r *containerizer.Resources) (*containerizer.Resources, error) {
+	return r, i.on(ctx, "AdjustUpdate", c)
+}
+
+// BeforeStart implements [containerizer.Starter].
+func (i *Isolator) BeforeStart(ctx context.Context, c *containerizer.Container) error {
+	return i.on(ctx, "BeforeStart", c)
+}
+
 // Update implements [containerizer.Updater]: it writes the disk limit down.
 func (i *Isolator) Update(ctx context.Context, c *containerizer.Container, r *containerizer.Resources) error {
 	if err := i.on(ctx, "Update", c); err != nil {

@@ -242,13 +242,14 @@ func (t *liveTop) heading() []string {
 	if t.problem != nil {
 		line = "berth top  " + printable(t.problem.Error())
 	}
-	help := "q leaves; order by"
+	var help strings.Builder
+	help.WriteString("q leaves; order by")
 	for _, c := range liveColumns() {
 		if c.key != "" {
-			help += fmt.Sprintf(" %s:%s", c.key, c.name)
+			fmt.Fprintf(&help, " %s:%s", c.key, c.name)
 		}
 	}
-	return []string{line, help}
+	return []string{line, help.String()}
 }
 
 // printable is s on one line, in ASCII.

@@ -81,7 +81,7 @@ func TestMemoryPressure(t *testing.T) {
 			return ""
 		})
 		_, err := e.Launch(t.Context(), "second", n.spec("exit 0"), containerizer.LaunchOptions{})
-		if want := error(nil); refuse && !errors.Is(err, containerizer.ErrUnavailable) || !refuse && err != want {
+		if refuse && !errors.Is(err, containerizer.ErrUnavailable) || !refuse && err != nil {
 			t.Errorf("Launch under pressure, refusing %v: %v", refuse, err)
 		}
 		if s, err := e.Status(t.Context(), "first"); err != nil || s.State != containerizer.StateRunning {
@@ -132,7 +132,7 @@ func TestTooManyCalls(t *testing.T) {
 			t.Fatal(err)
 		}
 		wg.Go(func() {
-			for range events { //nolint:revive // until it ends
+			for range events { // until it ends
 			}
 		})
 	}

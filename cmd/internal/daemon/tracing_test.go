@@ -118,7 +118,7 @@ func TestTraces(t *testing.T) {
 	const trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", "00-"+trace+"-"+parent+"-01")
 	e := l.client.Containers
-	if _, err := e.Launch(ctx, "traced", n.spec("exit 0"), containerizer.LaunchOptions{}); err != nil {
+	if _, err := e.Launch(ctx, "traced", n.spec("sleep 1000"), containerizer.LaunchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Destroy(ctx, "traced"); err != nil {

@@ -117,7 +117,7 @@ func TestSeccompAndAppArmor(t *testing.T) {
 		"defaults":   {&runtimeapi.LinuxContainerSecurityContext{Seccomp: profile(0, ""), Apparmor: profile(0, "")}, "default", "", false},
 		"localhost":  {&runtimeapi.LinuxContainerSecurityContext{Seccomp: profile(2, "/p.json"), Apparmor: profile(2, "localhost/mine")}, "/p.json", "mine", false},
 		"privileged": {&runtimeapi.LinuxContainerSecurityContext{Privileged: true, Seccomp: profile(0, ""), Apparmor: profile(0, "")}, unconfined, unconfined, false},
-		"old string": {&runtimeapi.LinuxContainerSecurityContext{ApparmorProfile: "localhost/old"}, unconfined, "old", false},
+		"old string": {&runtimeapi.LinuxContainerSecurityContext{ApparmorProfile: "localhost/old"}, unconfined, "old", false}, //nolint:staticcheck // old kubelets send it
 		"relative":   {&runtimeapi.LinuxContainerSecurityContext{Seccomp: profile(2, "p.json")}, "", "", true},
 		"no name":    {&runtimeapi.LinuxContainerSecurityContext{Apparmor: profile(2, "")}, "", "", true},
 	} {
