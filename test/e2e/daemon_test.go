@@ -219,7 +219,7 @@ func TestDaemonSockets(t *testing.T) {
 	if r := n.berth("--host", "unix:///nonexistent", "ps"); r.code != 1 && r.code != 125 || !strings.Contains(r.stderr, "no berthd listens") {
 		t.Errorf("ps by no socket: code %d, %q", r.code, r.stderr)
 	}
-	if r := n.berth("--host", "tcp://x", "ps"); r.code == 0 || !strings.Contains(r.stderr, "neither unix") {
+	if r := n.berth("--host", "ftp://x", "ps"); r.code == 0 || !strings.Contains(r.stderr, "neither unix") {
 		t.Errorf("ps by an odd host: code %d, %q", r.code, r.stderr)
 	}
 	metrics := httpGet(t, debug, "/metrics")
