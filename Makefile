@@ -23,8 +23,10 @@ BUF       := $(TOOLS)/buf
 PROTOGEN  := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 
 FUZZTIME  ?= 5s
+# Containers that `make soak` starts and stops.
+SOAK      ?= 10000
 # Packages with tests; the end-to-end suite is apart because it runs the binaries.
-UNIT       = $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|security|bench)$$')
+UNIT       = $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|security|bench|soak)$$')
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -99,6 +101,10 @@ test-root: ## unit tests as shipped (no cgo, no race detector), as root
 test-e2e: build ## end-to-end tests and attacks with the binaries in bin/, then the scenarios over berthd (root)
 	BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -timeout 20m ./test/e2e/... ./test/security/...
 	BERTH_E2E_DAEMON=1 BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -timeout 20m -skip '^Test(Daemon|Debian|KilledImageCommands|FullDiskAnywhere)' ./test/e2e/...
+
+.PHONY: soak
+soak: build ## 10 000 containers through one berthd, 50 at once, and 500 that run (root; at most half an hour)
+	BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -v -timeout 40m ./test/soak -args -containers $(SOAK) -running 500 -limit 20m
 
 .PHONY: test-vm
 test-vm: build ## the root tests in a virtual machine with cgroup v2 (installs qemu)

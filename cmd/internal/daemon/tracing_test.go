@@ -95,15 +95,16 @@ func traced(t *testing.T, c config.Tracing) (s setup, end func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return setup{
-			config:  func(cfg *config.Config) { cfg.Tracing = c },
-			parts:   func(p *wiring.Parts) { p.Tracer = tr },
-			options: func(o *daemon.Options) { o.Tracing = tr.Server() },
-		}, func() {
-			if err := tr.Close(context.WithoutCancel(t.Context())); err != nil {
-				t.Logf("Close = %v", err)
-			}
+	s = setup{
+		config:  func(cfg *config.Config) { cfg.Tracing = c },
+		parts:   func(p *wiring.Parts) { p.Tracer = tr },
+		options: func(o *daemon.Options) { o.Tracing = tr.Server() },
+	}
+	return s, func() {
+		if err := tr.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Logf("Close = %v", err)
 		}
+	}
 }
 
 // TestTraces: a launch is traced from the client's call down to the program.
