@@ -12,7 +12,6 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-//nolint:gochecknoglobals // flags of a test are
 var (
 	containers = flag.Int("containers", 120, "how many containers to start and stop")
 	inFlight   = flag.Int("inflight", 50, "how many at once")
@@ -46,7 +45,7 @@ func TestStartStop(t *testing.T) {
 		if ctx.Err() != nil || t.Failed() {
 			return
 		}
-		n.cycle(i)
+		n.cycle(i) //nolint:contextcheck // a life has a limit of its own
 		done.Add(1)
 	})
 	took := time.Since(began)
@@ -72,7 +71,7 @@ func (n *node) report(ctx context.Context, began time.Time, done *atomic.Int64) 
 	for {
 		select {
 		case <-tick.C:
-			n.Logf("%s, %d done: %s", time.Since(began).Round(time.Second), done.Load(), n.sample(false))
+			n.Logf("%s, %d done: %s", time.Since(began).Round(time.Second), done.Load(), n.sample(false)) //nolint:contextcheck // likewise
 		case <-ctx.Done():
 			return
 		}
