@@ -21,7 +21,7 @@ func (d *Daemon) recover(ctx context.Context) bool {
 	began := time.Now()
 	for range recoverTries {
 		d.recoverOnce(ctx)
-		if !d.interrupted(ctx) {
+		if !d.has(ctx, unsettled) {
 			break
 		}
 		select {
@@ -50,15 +50,24 @@ func (d *Daemon) recoverOnce(ctx context.Context) {
 	}
 }
 
-// interrupted says whether a container is in the middle of a change that nobody makes,
-// such as of a command that was killed.
-func (d *Daemon) interrupted(ctx context.Context) bool {
+// interrupted says that a container is in the middle of a change that nobody makes, such
+// as of a command that was killed.
+func interrupted(s *containerizer.Status) bool { return s.Interrupted }
+
+// unsettled says the same also of one whose lock is held: by a child of a dead process, or
+// by a command that is at work. That is waited for no longer than the former could take.
+func unsettled(s *containerizer.Status) bool {
+	return s.Interrupted || s.State == containerizer.StatePreparing || s.State == containerizer.StateDestroying
+}
+
+// has says whether there is such a container.
+func (d *Daemon) has(ctx context.Context, such func(*containerizer.Status) bool) bool {
 	all, err := d.engine.List(ctx, containerizer.Filter{})
 	if err != nil {
 		return false
 	}
 	for i := range all {
-		if all[i].Interrupted {
+		if such(&all[i]) {
 			return true
 		}
 	}

@@ -29,7 +29,7 @@ func (d *Daemon) sweep(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
-			if d.interrupted(ctx) {
+			if d.has(ctx, interrupted) {
 				d.recoverOnce(ctx)
 			}
 		case <-d.trash:
