@@ -41,7 +41,7 @@ func (s *runtimeService) CreateContainer(ctx context.Context, r *runtimeapi.Crea
 	if err != nil {
 		return nil, err
 	}
-	s.users.note(ctx, s.o.Engine, id, spec)
+	s.users.note(ctx, s.o.Engine, id)
 	return &runtimeapi.CreateContainerResponse{ContainerId: id.Base()}, nil
 }
 

@@ -19,7 +19,11 @@ func (s *runtimeService) containerSpec(ctx context.Context, pod item, config *ru
 		return nil, fmt.Errorf("it has no metadata: %w", containerizer.ErrInvalid)
 	}
 	podConfig := pod.record.pod.GetConfig()
-	origin, err := containerRecord(pod.status.ID, config, image.Config.String()).origin()
+	mounts, err := s.mounts(ctx, config.GetMounts())
+	if err != nil {
+		return nil, err
+	}
+	origin, err := containerRecord(pod.status.ID, config, image.Config.String(), mounts).origin()
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +31,7 @@ func (s *runtimeService) containerSpec(ctx context.Context, pod item, config *ru
 		Labels: config.GetLabels(), Annotations: config.GetAnnotations(),
 		Image:        &containerizer.ImageSource{Reference: image.Config.String(), Pull: containerizer.PullNever},
 		CgroupParent: pod.status.Spec.CgroupParent, StopSignal: stopSignal(config.GetStopSignal()),
-		CDIDevices: cdiDevices(config), Log: logConfig(podConfig, config), Origin: origin,
+		Mounts: mounts, CDIDevices: cdiDevices(config), Log: logConfig(podConfig, config), Origin: origin,
 	}
 	spec.Process, err = process(pod, config)
 	if err != nil {
@@ -37,9 +41,6 @@ func (s *runtimeService) containerSpec(ctx context.Context, pod item, config *ru
 		return nil, err
 	}
 	if err := security(spec, config.GetLinux().GetSecurityContext(), podConfig.GetLinux().GetSecurityContext()); err != nil {
-		return nil, err
-	}
-	if spec.Mounts, err = s.mounts(ctx, config.GetMounts()); err != nil {
 		return nil, err
 	}
 	for _, d := range config.GetDevices() {

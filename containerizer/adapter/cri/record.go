@@ -33,14 +33,19 @@ func (r *record) origin() (*containerizer.Origin, error) {
 }
 
 // containerRecord is what is kept of a request: all that can be asked for later, without
-// what the Spec has.
-func containerRecord(sandbox containerizer.ContainerID, config *runtimeapi.ContainerConfig, imageID string) *record {
+// what the Spec has. mounts are those of config, in its order: they say which images were meant.
+func containerRecord(sandbox containerizer.ContainerID, config *runtimeapi.ContainerConfig, imageID string, mounts []containerizer.Mount) *record {
 	kept := proto.CloneOf(config)
 	kept.Envs, kept.Command, kept.Args, kept.WorkingDir = nil, nil, nil, ""
 	if kept.GetImage().GetUserSpecifiedImage() == "" {
 		kept.Image.UserSpecifiedImage = config.GetImage().GetImage()
 	}
 	kept.Image.ImageRef = imageID
+	for n, m := range mounts {
+		if m.Image != nil {
+			kept.Mounts[n].Image.ImageRef = m.Image.Reference
+		}
+	}
 	return &record{container: &runtimeapi.CreateContainerRequest{PodSandboxId: string(sandbox), Config: kept}}
 }
 

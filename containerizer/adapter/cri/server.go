@@ -9,7 +9,6 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/berth-dev/berth/containerizer/log"
 )
 
 // Engine is what the adapter needs of an engine: one in this process.
@@ -42,7 +41,6 @@ type Options struct {
 	Engine Engine
 	Images containerizer.Images
 	Node   Node
-	Log    *log.Logger
 	// Version is that of berth.
 	Version string
 	// ImageDir is where images and writable layers are.

@@ -17,7 +17,7 @@ func (s *runtimeService) ContainerStats(ctx context.Context, r *runtimeapi.Conta
 	if err != nil {
 		return nil, err
 	}
-	return &runtimeapi.ContainerStatsResponse{Stats: s.containerStats(ctx, i)}, nil
+	return &runtimeapi.ContainerStatsResponse{Stats: s.containerStats(i, s.usageOf(ctx, i.status.ID))}, nil
 }
 
 // ListContainerStats is ContainerStats of those that run.
@@ -48,7 +48,7 @@ func (s *Server) allContainerStats(ctx context.Context, f *runtimeapi.ContainerS
 			!strings.HasPrefix(string(i.status.ID.Root()), f.GetPodSandboxId()) || !hasLabels(i.record.container.GetConfig().GetLabels(), f.GetLabelSelector()) {
 			continue
 		}
-		out = append(out, s.containerStats(ctx, i))
+		out = append(out, s.containerStats(i, s.usageOf(ctx, i.status.ID)))
 	}
 	return out, nil
 }
@@ -62,9 +62,8 @@ func (s *Server) usageOf(ctx context.Context, id containerizer.ContainerID) *con
 	return u
 }
 
-func (s *Server) containerStats(ctx context.Context, i item) *runtimeapi.ContainerStats {
-	config, u := i.record.container.GetConfig(), s.usageOf(ctx, i.status.ID)
-	at := u.At.UnixNano()
+func (s *Server) containerStats(i item, u *containerizer.Usage) *runtimeapi.ContainerStats {
+	config, at := i.record.container.GetConfig(), u.At.UnixNano()
 	stats := &runtimeapi.ContainerStats{
 		Attributes: &runtimeapi.ContainerAttributes{Id: i.status.ID.Base(), Metadata: config.GetMetadata(), Labels: config.GetLabels(), Annotations: config.GetAnnotations()},
 		Cpu:        cpuStats(u), Memory: memoryStats(u), Io: ioStats(u),
@@ -192,7 +191,7 @@ func (s *Server) podStats(ctx context.Context, i item) (*runtimeapi.PodSandboxSt
 			continue
 		}
 		u := s.usageOf(ctx, c.status.ID)
-		stats := s.containerStats(ctx, c)
+		stats := s.containerStats(c, u)
 		linux.Containers = append(linux.Containers, stats)
 		linux.Cpu.UsageCoreNanoSeconds.Value += stats.GetCpu().GetUsageCoreNanoSeconds().GetValue()
 		addMemory(linux.GetMemory(), stats.GetMemory())

@@ -128,7 +128,7 @@ func (s *Server) containerStatus(i item) *runtimeapi.ContainerStatus {
 		Id: i.status.ID.Base(), Metadata: config.GetMetadata(), State: containerState(i.status), CreatedAt: i.status.CreatedAt.UnixNano(),
 		Image:    &runtimeapi.ImageSpec{Image: config.GetImage().GetUserSpecifiedImage(), Annotations: config.GetImage().GetAnnotations(), UserSpecifiedImage: config.GetImage().GetUserSpecifiedImage()},
 		ImageRef: config.GetImage().GetImageRef(), ImageId: config.GetImage().GetImageRef(),
-		Labels: config.GetLabels(), Annotations: config.GetAnnotations(), Mounts: shownMounts(config.GetMounts()),
+		Labels: config.GetLabels(), Annotations: config.GetAnnotations(), Mounts: config.GetMounts(),
 		LogPath: i.status.Spec.Log.Path, Resources: applied(&i.status.Spec.Resources.Linux, i.status.Spec.Process.OOMScoreAdj),
 		User: s.users.of(i.status), StopSignal: signalOf(i.status.Spec.StopSignal),
 	}
@@ -170,9 +170,6 @@ func reason(t *containerizer.Termination) string {
 		return "Error"
 	}
 }
-
-// shownMounts are the mounts that were asked for; those of images tell which image.
-func shownMounts(list []*runtimeapi.Mount) []*runtimeapi.Mount { return list }
 
 // verbose is what crictl and others read: a document of the runtime's own form.
 func verbose(s *containerizer.Status, config string) map[string]string {

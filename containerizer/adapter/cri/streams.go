@@ -2,7 +2,6 @@ package cri
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +38,6 @@ func newStreams(ctx context.Context, s *Server) (*streams, error) {
 	config := streaming.DefaultConfig
 	config.Addr = l.Addr().String()
 	config.BaseURL = &url.URL{Scheme: "http", Host: config.Addr}
-	config.TLSConfig = (*tls.Config)(nil)
 	server, err := streaming.NewServer(config, &streamRuntime{s})
 	if err != nil {
 		return nil, errors.Join(err, l.Close())

@@ -83,6 +83,21 @@ func TestMountOptions(t *testing.T) {
 	}
 }
 
+// TestRecordOfImageMounts holds that a kubelet finds the image that a mount shows.
+func TestRecordOfImageMounts(t *testing.T) {
+	config := &runtimeapi.ContainerConfig{Image: &runtimeapi.ImageSpec{Image: "i"}, Mounts: []*runtimeapi.Mount{
+		{ContainerPath: "/a", HostPath: "/h"}, {ContainerPath: "/b", Image: &runtimeapi.ImageSpec{Image: "v:1"}},
+	}}
+	mounts := []containerizer.Mount{{Source: "/h"}, {Image: &containerizer.ImageSource{Reference: "sha256:2"}}}
+	r := containerRecord("p", config, "sha256:1", mounts).container.GetConfig()
+	if got := r.GetMounts()[1].GetImage().GetImageRef(); got != "sha256:2" || r.GetImage().GetImageRef() != "sha256:1" {
+		t.Errorf("the mount shows image %q, the container is of %q", got, r.GetImage().GetImageRef())
+	}
+	if config.GetMounts()[1].GetImage().GetImageRef() != "" {
+		t.Error("the request was written to")
+	}
+}
+
 func TestPorts(t *testing.T) {
 	got, err := ports([]*runtimeapi.PortMapping{
 		{ContainerPort: 80}, {ContainerPort: 80, HostPort: 8080}, {ContainerPort: 53, HostPort: 8080, Protocol: runtimeapi.Protocol_UDP},
@@ -131,7 +146,7 @@ func TestSeccompAndAppArmor(t *testing.T) {
 
 // FuzzDecode holds that a record from disk, whoever wrote it, is decoded or refused.
 func FuzzDecode(f *testing.F) {
-	o, err := containerRecord("p", &runtimeapi.ContainerConfig{Image: &runtimeapi.ImageSpec{Image: "i"}}, "sha256:1").origin()
+	o, err := containerRecord("p", &runtimeapi.ContainerConfig{Image: &runtimeapi.ImageSpec{Image: "i"}}, "sha256:1", nil).origin()
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -19,12 +19,12 @@ import (
 type users struct{ known sync.Map } // containerizer.ContainerID -> *runtimeapi.LinuxContainerUser
 
 // note reads the user of a container that has just been prepared.
-func (u *users) note(ctx context.Context, engine containerizer.Query, id containerizer.ContainerID, spec *containerizer.Spec) {
+func (u *users) note(ctx context.Context, engine containerizer.Query, id containerizer.ContainerID) {
 	s, err := engine.Status(ctx, id)
 	if err != nil || s.PID == 0 {
 		return
 	}
-	if user := userOf(s.PID, spec.Namespaces); user != nil {
+	if user := userOf(s.PID); user != nil {
 		u.known.Store(id, user)
 	}
 }
@@ -38,7 +38,7 @@ func (u *users) of(s *containerizer.Status) *runtimeapi.ContainerUser {
 		if s.PID == 0 {
 			return nil
 		}
-		user := userOf(s.PID, s.Spec.Namespaces)
+		user := userOf(s.PID)
 		if user == nil {
 			return nil
 		}
@@ -49,7 +49,7 @@ func (u *users) of(s *containerizer.Status) *runtimeapi.ContainerUser {
 
 // userOf reads /proc/PID/status (proc_pid_status(5)); nil when it has gone. The ids are
 // those of the container: the kernel shows those of the node.
-func userOf(pid int, _ containerizer.Namespaces) *runtimeapi.LinuxContainerUser {
+func userOf(pid int) *runtimeapi.LinuxContainerUser {
 	content, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return nil
