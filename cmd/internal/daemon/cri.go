@@ -38,19 +38,23 @@ func (d *Daemon) openPods(ctx context.Context) (*pods, error) {
 	p := &pods{socket: &socket{path: c.Socket}}
 	var err error
 	p.adapter, err = cri.New(ctx, cri.Options{
-		Engine: d.engine, Images: d.store, Node: podNode{d.o.Config}, Log: d.o.Log.Named("cri"), Version: d.o.Version,
+		Engine: d.api, Images: d.store, Node: podNode{d.o.Config}, Version: d.o.Version,
 		ImageDir: wiring.ImageRoot(d.o.Config), StateDir: d.o.Config.State, StreamAddress: cmp.Or(c.StreamAddress, "127.0.0.1:0"),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("serve the container runtime interface: %w", err)
 	}
-	p.server = grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.Creds(peerCredentials{map[string]*socket{c.Socket: p.socket}, nil, &connections{most: maxConnections}}),
 		grpc.MaxRecvMsgSize(maxCRIMessage), grpc.MaxSendMsgSize(maxCRIMessage), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, cri.UnaryErrors),
-		grpc.ChainStreamInterceptor(d.o.Metrics.stream, cri.StreamErrors),
-	)
+		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, cri.UnaryErrors, d.afterUnary),
+		grpc.ChainStreamInterceptor(d.o.Metrics.stream, cri.StreamErrors, d.afterStream),
+	}
+	if d.o.Tracing != nil {
+		options = append(options, grpc.StatsHandler(d.o.Tracing))
+	}
+	p.server = grpc.NewServer(options...)
 	p.adapter.Register(p.server)
 	return p, nil
 }

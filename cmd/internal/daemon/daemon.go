@@ -78,6 +78,7 @@ type Daemon struct {
 	pods     *pods    // nil is none
 	mesos    *mesos   // nil is none
 	engine   *engine.Engine
+	api      admitting // the engine, as every adapter has it
 	store    grpcadapter.Store
 	health   *health.Server
 	guard    guard
@@ -140,11 +141,6 @@ func (d *Daemon) open(ctx context.Context) error {
 	if c.DebugSocket != "" {
 		d.debug = &socket{path: c.DebugSocket}
 	}
-	if d.o.Config.Mesos.Serves() {
-		if d.mesos, err = d.newMesos(artifacts); err != nil {
-			return err
-		}
-	}
 	if d.o.Config.TCP.Address != "" {
 		if d.remotes, err = newRemotes(&d.o.Config.TCP); err != nil {
 			return err
@@ -154,6 +150,12 @@ func (d *Daemon) open(ctx context.Context) error {
 	d.guard = guard{readOnlyMethods()}
 	if d.pressure, err = d.newPressure(); err != nil {
 		return err
+	}
+	d.api = admitting{d.engine, d.pressure}
+	if d.o.Config.Mesos.Serves() {
+		if d.mesos, err = d.newMesos(artifacts); err != nil {
+			return err
+		}
 	}
 	memory, most, err := c.Limits()
 	if err != nil {
@@ -167,18 +169,24 @@ func (d *Daemon) open(ctx context.Context) error {
 		grpc.Creds(peerCredentials{d.byPath(), d.remotes, &connections{most: maxConnections}}), grpc.ConnectionTimeout(handshakePatience),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(d.o.Metrics.unary, bound.unary, d.guard.unary, d.afterUnary, grpcadapter.UnaryErrors),
-		grpc.ChainStreamInterceptor(d.o.Metrics.stream, bound.stream, d.guard.stream, d.afterStream, grpcadapter.StreamErrors),
+		grpc.ChainUnaryInterceptor(d.unaryChain(bound)...),
+		grpc.ChainStreamInterceptor(d.o.Metrics.stream, grpcadapter.StreamErrors, bound.stream, d.guard.stream, d.afterStream),
 	}
 	if d.o.Tracing != nil {
 		options = append(options, grpc.StatsHandler(d.o.Tracing))
 	}
 	d.server = grpc.NewServer(options...)
-	(&grpcadapter.Server{Engine: admitting{d.engine, d.pressure}, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
+	(&grpcadapter.Server{Engine: d.api, Images: d.store, Artifacts: artifacts, Daemon: d}).Register(d.server)
 	healthv1.RegisterHealthServer(d.server, d.health)
 	reflection.Register(d.server)
 	d.pods, err = d.openPods(ctx)
 	return err
+}
+
+// unaryChain is what a call goes through, the outermost first. Who looks at errors is
+// within what makes codes of them; streams have the same order.
+func (d *Daemon) unaryChain(bound *calls) []grpc.UnaryServerInterceptor {
+	return []grpc.UnaryServerInterceptor{d.o.Metrics.unary, grpcadapter.UnaryErrors, bound.unary, d.guard.unary, d.afterUnary}
 }
 
 func (d *Daemon) byPath() map[string]*socket {

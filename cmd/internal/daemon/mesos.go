@@ -68,7 +68,7 @@ func (d *Daemon) newMesos(artifacts containerizer.ArtifactFetcher) (*mesos, erro
 	if c.Socket != "" {
 		m.socket = &socket{path: c.Socket}
 	}
-	m.agent, err = agent.New(agent.Parts{Engine: d.engine, Images: d.store, Artifacts: artifacts, Node: m, Log: d.o.Log.Named("mesos")}, o)
+	m.agent, err = agent.New(agent.Parts{Engine: d.api, Images: d.store, Artifacts: artifacts, Node: m, Log: d.o.Log.Named("mesos")}, o)
 	return m, err
 }
 

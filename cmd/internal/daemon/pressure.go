@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-dev/berth/containerizer"
 	grpcadapter "github.com/berth-dev/berth/containerizer/adapter/grpc"
+	"github.com/berth-dev/berth/containerizer/engine"
 	"github.com/berth-dev/berth/containerizer/log"
 )
 
@@ -197,7 +198,7 @@ func (d *Daemon) watchPressure(ctx context.Context) {
 // admitting is an engine that makes no new containers under memory pressure, if the
 // configuration says so.
 type admitting struct {
-	containerizer.Engine
+	*engine.Engine
 
 	pressure *pressure
 }

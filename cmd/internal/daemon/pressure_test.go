@@ -15,6 +15,11 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/daemon"
@@ -60,9 +65,11 @@ func TestMemoryPressure(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "meminfo")
 		memory(t, path, "2000000")
 		debug := filepath.Join(n.dir, "debug.sock")
+		kubelets := filepath.Join(n.dir, "cri.sock")
 		l := serveLive(t, n.dir, setup{
 			config: func(c *config.Config) {
 				c.Pressure, c.Daemon.DebugSocket = config.Pressure{MemoryAvailable: "1g", RefuseLaunches: refuse}, debug
+				c.CRI = config.CRI{Socket: kubelets, Network: "berth"}
 			},
 			options: func(o *daemon.Options) { o.MemInfo = path },
 		})
@@ -84,6 +91,11 @@ func TestMemoryPressure(t *testing.T) {
 		if refuse && !errors.Is(err, containerizer.ErrUnavailable) || !refuse && err != nil {
 			t.Errorf("Launch under pressure, refusing %v: %v", refuse, err)
 		}
+		if refuse {
+			if err := runPod(t, kubelets); status.Code(err) != codes.Unavailable {
+				t.Errorf("RunPodSandbox under pressure: %v", err)
+			}
+		}
 		if s, err := e.Status(t.Context(), "first"); err != nil || s.State != containerizer.StateRunning {
 			t.Errorf("what runs is %+v, %v", s, err)
 		}
@@ -91,7 +103,7 @@ func TestMemoryPressure(t *testing.T) {
 		if !strings.Contains(metrics, `berth_node_pressure{condition="MemoryPressure"} 1`) {
 			t.Error("the metrics do not say so")
 		}
-		if got := strings.Contains(metrics, `berth_refused_total{reason="memory"} 1`); got != refuse {
+		if got := strings.Contains(metrics, `berth_refused_total{reason="memory"} 2`); got != refuse {
 			t.Errorf("a refusal is counted: %v, want %v", got, refuse)
 		}
 		for _, id := range []containerizer.ContainerID{"first", "second"} {
@@ -100,6 +112,20 @@ func TestMemoryPressure(t *testing.T) {
 			}
 		}
 	}
+}
+
+// runPod asks for a pod sandbox as a kubelet does.
+func runPod(t *testing.T, socket string) error {
+	t.Helper()
+	c, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // of a test
+	_, err = runtimeapi.NewRuntimeServiceClient(c).RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{
+		Config: &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Name: "p", Uid: "u", Namespace: "n"}},
+	})
+	return err
 }
 
 // TestDiskPressure: a file system without room is told.

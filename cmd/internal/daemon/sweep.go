@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/log"
@@ -61,7 +62,9 @@ func (d *Daemon) onEvent(ev containerizer.Event) {
 
 // after is called when a method has ended: those of the store may leave something.
 func (d *Daemon) after(method string) {
-	if strings.HasPrefix(method, "/berth.v1.ImagesService/") && !d.guard.reading[method] {
+	switch {
+	case strings.HasPrefix(method, "/berth.v1.ImagesService/") && !d.guard.reading[method],
+		method == runtimeapi.ImageService_PullImage_FullMethodName, method == runtimeapi.ImageService_RemoveImage_FullMethodName:
 		d.putOff()
 	}
 }
