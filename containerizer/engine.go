@@ -173,4 +173,6 @@ type RecoverReport struct {
 	Repaired []string `json:"repaired,omitempty"`
 	// Owed could not be put right; each says why.
 	Owed []string `json:"owed,omitempty"`
+	// Busy were left alone, because somebody works on them: they may be left by that still.
+	Busy []ContainerID `json:"busy,omitempty"`
 }

@@ -150,6 +150,10 @@ func (r *recovery) container(ctx context.Context, id containerizer.ContainerID) 
 		r.fix(fmt.Sprintf("container %q: its record is damaged (%v); it is removed", id, err), func() error { return e.Destroy(ctx, id) })
 		return
 	}
+	if e.isHeld(l.dir) {
+		r.report.Busy = append(r.report.Busy, id)
+		return
+	}
 	found := r.finding(l)
 	if found == "" {
 		return
@@ -165,8 +169,6 @@ func (r *recovery) finding(l *loaded) string {
 	e := r.e
 	ended := l.st.State.Alive() && e.ended(l) != nil
 	switch {
-	case e.isHeld(l.dir):
-		return "" // somebody is at it
 	case l.st.State == containerizer.StateDestroying && len(l.st.Owed) > 0:
 		return "its removal is owed: " + strings.Join(l.st.Owed, "; ")
 	case e.interrupted(l):

@@ -31,7 +31,7 @@ func TestTerminal(t *testing.T) {
 	cmd, typed, seen := n.onTerminal(n.run([]string{"--rm", "-it"}, "sh")...)
 	for _, step := range []struct{ input, output string }{
 		{"tty; stty size\n", "/dev/pts/0\r\n31 97\r\n"},
-		{"echo be''gin; sleep 100\n", "begin\r\n"},
+		{"(echo be''gin; sleep 100)\n", "begin\r\n"},
 		{"\x03", "^C"}, // the terminal in the container turns it into a signal
 		{"echo still $((40 + 2))\n", "still 42\r\n"},
 	} {

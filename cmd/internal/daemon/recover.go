@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/berth-dev/berth/containerizer"
@@ -20,8 +21,7 @@ const (
 func (d *Daemon) recover(ctx context.Context) bool {
 	began := time.Now()
 	for range recoverTries {
-		d.recoverOnce(ctx)
-		if !d.has(ctx, unsettled) {
+		if busy := d.recoverOnce(ctx); !busy {
 			break
 		}
 		select {
@@ -34,13 +34,14 @@ func (d *Daemon) recover(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-func (d *Daemon) recoverOnce(ctx context.Context) {
+// recoverOnce says whether it left containers alone, because somebody works on them.
+func (d *Daemon) recoverOnce(ctx context.Context) (busy bool) {
 	report, err := d.engine.Recover(ctx, true)
 	if err != nil && ctx.Err() == nil {
 		d.o.Log.Error("recovery is incomplete", log.Error(err))
 	}
 	if report == nil {
-		return
+		return false
 	}
 	for _, line := range report.Repaired {
 		d.o.Log.Info("repaired", log.String("what", line))
@@ -48,28 +49,15 @@ func (d *Daemon) recoverOnce(ctx context.Context) {
 	for _, line := range report.Owed {
 		d.o.Log.Warn("owed", log.String("what", line))
 	}
+	return len(report.Busy) > 0
 }
 
-// interrupted says that a container is in the middle of a change that nobody makes, such
-// as of a command that was killed.
-func interrupted(s *containerizer.Status) bool { return s.Interrupted }
-
-// unsettled says the same also of one whose lock is held: by a child of a dead process, or
-// by a command that is at work. That is waited for no longer than the former could take.
-func unsettled(s *containerizer.Status) bool {
-	return s.Interrupted || s.State == containerizer.StatePreparing || s.State == containerizer.StateDestroying
-}
-
-// has says whether there is such a container.
-func (d *Daemon) has(ctx context.Context, such func(*containerizer.Status) bool) bool {
+// interrupted says whether a container is in the middle of a change that nobody makes,
+// such as of a command that was killed.
+func (d *Daemon) interrupted(ctx context.Context) bool {
 	all, err := d.engine.List(ctx, containerizer.Filter{})
 	if err != nil {
 		return false
 	}
-	for i := range all {
-		if such(&all[i]) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(all, func(s containerizer.Status) bool { return s.Interrupted })
 }

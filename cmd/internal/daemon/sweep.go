@@ -30,7 +30,7 @@ func (d *Daemon) sweep(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
-			if d.has(ctx, interrupted) {
+			if d.interrupted(ctx) {
 				d.recoverOnce(ctx)
 			}
 		case <-d.trash:

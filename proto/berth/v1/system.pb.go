@@ -294,7 +294,9 @@ type RecoverResponse struct {
 	// Put right, or would be with repair.
 	Repaired []string `protobuf:"bytes,1,rep,name=repaired,proto3" json:"repaired,omitempty"`
 	// Could not be put right.
-	Owed          []string `protobuf:"bytes,2,rep,name=owed,proto3" json:"owed,omitempty"`
+	Owed []string `protobuf:"bytes,2,rep,name=owed,proto3" json:"owed,omitempty"`
+	// Containers that were left alone, because somebody works on them.
+	Busy          []string `protobuf:"bytes,3,rep,name=busy,proto3" json:"busy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -339,6 +341,13 @@ func (x *RecoverResponse) GetRepaired() []string {
 func (x *RecoverResponse) GetOwed() []string {
 	if x != nil {
 		return x.Owed
+	}
+	return nil
+}
+
+func (x *RecoverResponse) GetBusy() []string {
+	if x != nil {
+		return x.Busy
 	}
 	return nil
 }
@@ -559,10 +568,11 @@ const file_berth_v1_system_proto_rawDesc = "" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\"(\n" +
 	"\x0eRecoverRequest\x12\x16\n" +
-	"\x06repair\x18\x01 \x01(\bR\x06repair\"A\n" +
+	"\x06repair\x18\x01 \x01(\bR\x06repair\"U\n" +
 	"\x0fRecoverResponse\x12\x1a\n" +
 	"\brepaired\x18\x01 \x03(\tR\brepaired\x12\x12\n" +
-	"\x04owed\x18\x02 \x03(\tR\x04owed\"\x0f\n" +
+	"\x04owed\x18\x02 \x03(\tR\x04owed\x12\x12\n" +
+	"\x04busy\x18\x03 \x03(\tR\x04busy\"\x0f\n" +
 	"\rReloadRequest\"D\n" +
 	"\x0eReloadResponse\x12\x18\n" +
 	"\aapplied\x18\x01 \x03(\tR\aapplied\x12\x18\n" +
