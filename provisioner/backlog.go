@@ -21,9 +21,9 @@ func (p *Provisioner) makeLists(ctx context.Context) error {
 }
 
 // deleteTrash deletes what was given up, and what killed processes left. No pull is to
-// feel it.
-func (p *Provisioner) deleteTrash(ctx context.Context) error {
-	return yielding(func() error { return p.store.SweepIdly(ctx) })
+// feel it: it waits for the pulls, or is not done.
+func (p *Provisioner) deleteTrash(ctx context.Context, wait bool) error {
+	return yielding(func() error { return p.store.SweepIdly(ctx, wait) })
 }
 
 // yielding does work that gives way to everything else.

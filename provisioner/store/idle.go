@@ -24,13 +24,20 @@ const (
 	idleRoom = 20
 )
 
+// ErrBusy says that the trash is left to later because others make layers.
+var ErrBusy = errors.New("images are being made: what was removed is deleted later")
+
 // SweepIdly is Sweep that deletes nothing while anybody else makes layers, as long as
 // there is room on the disk: deleting and making files wait for each other in the
 // journal of a file system, whatever priority the one has who deletes.
-func (s *Store) SweepIdly(ctx context.Context) error {
+// Who does not wait for the others gets ErrBusy.
+func (s *Store) SweepIdly(ctx context.Context, wait bool) error {
 	left := idleMost
 	return s.sweep(ctx, func(path string) error {
 		for {
+			if !wait && s.anyLease() && s.roomy() {
+				return ErrBusy
+			}
 			if err := s.giveWay(ctx, &left); err != nil {
 				return err
 			}

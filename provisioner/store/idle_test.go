@@ -36,7 +36,10 @@ func TestSweepIdlyGivesWay(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*idlePause)
 	defer cancel()
-	if err := s.SweepIdly(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if err := s.SweepIdly(ctx, false); !errors.Is(err, ErrBusy) {
+		t.Errorf("sweep beside a pull, without waiting: %v", err)
+	}
+	if err := s.SweepIdly(ctx, true); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("sweep beside a pull: %v", err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "sub")); err != nil || len(left) != files {
@@ -50,7 +53,7 @@ func TestSweepIdlyGivesWay(t *testing.T) {
 	if err := lease.Release(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SweepIdly(t.Context()); err != nil {
+	if err := s.SweepIdly(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
@@ -73,5 +76,34 @@ func TestHasRoom(t *testing.T) {
 		if got := hasRoom(&c.fs); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
 		}
+	}
+}
+
+// What is thrown away while somebody sweeps is deleted, too: who came in vain has left
+// it to the one who was at it.
+func TestSweepLooksAgain(t *testing.T) {
+	s := New(filepath.Join(t.TempDir(), "store"))
+	if err := s.Init(); err != nil {
+		t.Fatal(err)
+	}
+	late := s.path("trash", "late")
+	if err := os.Mkdir(s.path("trash", "early"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sweep(t.Context(), func(path string) error {
+		if filepath.Base(path) == "early" {
+			if err := os.Mkdir(late, 0o700); err != nil {
+				return err
+			}
+			if err := s.Sweep(t.Context()); err != nil || !exists(late) {
+				t.Errorf("a second sweeper: %v, it did something: %v", err, !exists(late))
+			}
+		}
+		return os.Remove(path)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if exists(late) {
+		t.Error("what was thrown away meanwhile is left")
 	}
 }

@@ -203,7 +203,8 @@ func unlocked(path string) bool {
 }
 
 // Sweep deletes the trash, and what dead pulls left in stage, leases and ingest,
-// until ctx ends. It returns at once when another process sweeps.
+// until ctx ends. It returns at once when another process sweeps: that one looks at
+// the trash once more when it is done, and so nothing is left.
 func (s *Store) Sweep(ctx context.Context) error {
 	return s.sweep(ctx, os.RemoveAll)
 }
@@ -213,10 +214,24 @@ func (s *Store) sweep(ctx context.Context, remove func(path string) error) error
 	if !exists(s.path("locks")) {
 		return nil
 	}
-	l, err := try(s.path("locks", "sweep"), syscall.LOCK_EX)
-	if errors.Is(err, errBusy) {
-		return nil
+	for {
+		err := s.sweepOnce(ctx, remove)
+		if errors.Is(err, errBusy) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		// Whoever threw something away while the lock was held left it to us.
+		if names, err := s.names("trash"); err != nil || len(names) == 0 {
+			return err
+		}
 	}
+}
+
+// sweepOnce is sweep for what there is now.
+func (s *Store) sweepOnce(ctx context.Context, remove func(path string) error) error {
+	l, err := try(s.path("locks", "sweep"), syscall.LOCK_EX)
 	if err != nil {
 		return err
 	}
@@ -228,7 +243,11 @@ func (s *Store) sweep(ctx context.Context, remove func(path string) error) error
 		if ctx.Err() != nil {
 			return errors.Join(append(errs, context.Cause(ctx))...)
 		}
-		if err := remove(s.path("trash", name)); err != nil {
+		err := remove(s.path("trash", name))
+		if errors.Is(err, ErrBusy) {
+			return errors.Join(append(errs, err)...)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("delete: %w", err))
 		}
 	}

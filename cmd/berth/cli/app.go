@@ -28,6 +28,9 @@ type Node interface {
 	Logout(ctx context.Context, registry string) (found bool, err error)
 	// Sweep does what commands put off, such as deleting files.
 	Sweep(ctx context.Context) error
+	// SweepBriefly does so for somebody who waits for it, and leaves to later what
+	// would have to wait for others.
+	SweepBriefly(ctx context.Context) error
 	Close() error
 }
 

@@ -63,6 +63,8 @@ type opened struct {
 
 func (o *opened) Sweep(context.Context) error { return nil } // the fake provisioner puts nothing off
 
+func (o *opened) SweepBriefly(context.Context) error { return nil }
+
 // Login takes one password, and keeps it nowhere.
 func (o *opened) Login(_ context.Context, registry string, auth containerizer.RegistryAuth) (string, error) {
 	if auth.Password != "right" {

@@ -98,7 +98,7 @@ func (a *App) pruneCommand(short string, what func(*pruneFlags) []string, prune 
 			}
 			bytes, err := prune(cmd.Context(), f, which)
 			if a.node != nil { // volumes are pruned without
-				err = errors.Join(err, a.node.Sweep(cmd.Context()))
+				err = errors.Join(err, a.node.SweepBriefly(cmd.Context()))
 			}
 			return errors.Join(err, a.reclaimed(bytes))
 		},

@@ -48,7 +48,7 @@ func (a *App) rm(ctx context.Context, f *rmFlags, names []string) error {
 			return errors.Join(all, err)
 		}
 	}
-	return errors.Join(all, a.node.Sweep(ctx)) // who removes waits until the space is free
+	return errors.Join(all, a.node.SweepBriefly(ctx)) // who removes waits until the space is free, but not for pulls
 }
 
 func (a *App) rmOne(ctx context.Context, f *rmFlags, engine containerizer.Engine, name string) error {

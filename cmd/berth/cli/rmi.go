@@ -31,7 +31,7 @@ func newRmi(a *App) *cobra.Command {
 					return err
 				}
 			}
-			return errors.Join(all, a.node.Sweep(cmd.Context()))
+			return errors.Join(all, a.node.SweepBriefly(cmd.Context()))
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove images that containers use, too")

@@ -115,5 +115,8 @@ func errHere() error {
 // Sweep leaves it to the daemon, which does it by itself.
 func (*Node) Sweep(context.Context) error { return nil }
 
+// SweepBriefly leaves it to the daemon, too.
+func (*Node) SweepBriefly(context.Context) error { return nil }
+
 // Close gives up the connection.
 func (n *Node) Close() error { return n.client.Close() }

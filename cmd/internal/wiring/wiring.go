@@ -214,6 +214,18 @@ func (n *Node) Sweep(ctx context.Context) error {
 	return images.Sweep(ctx)
 }
 
+// SweepBriefly is Sweep that does not wait for the pulls of others: what it leaves to
+// them is for the sweeper that Close starts.
+func (n *Node) SweepBriefly(ctx context.Context) error {
+	images, err := n.provisioner()
+	if err != nil {
+		return err
+	}
+	left, err := images.SweepBriefly(ctx)
+	n.swept = !left
+	return err
+}
+
 // closeTimeout bounds how long a command waits for a teardown. What is cut off is
 // finished by the monitor's exit command, or by the next one.
 const closeTimeout = 10 * time.Second
