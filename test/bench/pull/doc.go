@@ -6,9 +6,9 @@
 // files below 64 KiB; all are compressed with gzip. They are kept, with the registry's
 // storage, in a folder for the next time.
 //
-// How it measures: contenders take turns, each with a root of its own that was never
-// used before and that is deleted only at the end (ext4 makes files many times slower
-// right after mass deletion). Before each command memory is touched and given back
+// How it measures: contenders take turns, each with a root of its own on a new ext4 of
+// its own, a loop device (where many files were deleted in the last minutes, by whomever,
+// ext4 makes files many times slower). Before each command memory is touched and given back
 // (the first touch of a virtual machine's memory can cost more than what is
 // measured), everything is written to disk, and what commands left to the background is
 // done; how long the disk takes afterwards is

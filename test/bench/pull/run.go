@@ -49,8 +49,7 @@ func cases() map[string][][]step {
 	return map[string][][]step{
 		"big":   {{{title: "big, cold", repo: big}}},
 		"small": {{{title: "small, cold", repo: small}}},
-		// Not among the usual ones: where much was deleted, files are made slowly for a
-		// while, and the next contender would pay for it.
+		// Not among the usual ones: removing is not the common company of a pull.
 		"removal": {{
 			{title: "small, cold, before its removal", repo: small},
 			{title: "many, cold, while small is removed", repo: many, removed: small},
@@ -179,13 +178,15 @@ func (r *runner) steps(ctx context.Context, w io.Writer, steps []step) error {
 	return nil
 }
 
-// session does the steps in a new root.
+// session does the steps in a new root on a new file system.
 func (r *runner) session(ctx context.Context, c contender, steps []step) (_ []figures, err error) {
 	r.roots++
 	dir := filepath.Join(r.Dir, fmt.Sprintf("%s-%d", c.Name(), r.roots))
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	disk, err := newDisk(ctx, dir)
+	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, disk.Close(context.WithoutCancel(ctx))) }()
 	s, err := c.Open(ctx, dir)
 	if err != nil {
 		return nil, err
