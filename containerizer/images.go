@@ -155,7 +155,8 @@ type Images interface {
 	// image that a container uses is ErrFailedPrecondition. It returns what was
 	// untagged and deleted.
 	Remove(ctx context.Context, nameOrDigest string, force bool) (*PruneReport, error)
-	// Load reads an OCI or Docker archive, compressed or not.
+	// Load reads an OCI or Docker archive, compressed or not. The References of what it
+	// returns are those that the archive gave, or all of an image that it does not name.
 	Load(ctx context.Context, r io.Reader, o PullOptions) ([]Image, error)
 	Save(ctx context.Context, w io.Writer, f ArchiveFormat, references []string) error
 	Usage(ctx context.Context) (*StoreUsage, error)

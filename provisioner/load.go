@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/berth-dev/berth/containerizer"
@@ -57,7 +58,12 @@ func (p *Provisioner) loadOne(ctx context.Context, c containerizer.ArchivedImage
 	if err != nil {
 		return nil, fmt.Errorf("load from the archive: %w", err)
 	}
-	return p.Inspect(ctx, string(i.Manifest.Digest))
+	image, err := p.Inspect(ctx, string(i.Manifest.Digest))
+	if err != nil || len(c.Names) == 0 {
+		return image, err
+	}
+	image.References = slices.DeleteFunc(slices.Clone(image.References), func(name string) bool { return !slices.Contains(c.Names, name) })
+	return image, nil
 }
 
 // nameOf is what the user calls the archive that is read from r.

@@ -246,6 +246,13 @@ func TestSaveAndLoad(t *testing.T) {
 				if len(images) != 1 || images[0].Manifest != pulled.Manifest || !cmp.Equal(images[0].References, []string{ref}) {
 					t.Errorf("%s: loaded %+v, want %s", name, images, pulled.Manifest)
 				}
+				// What it is called here already is not what was loaded.
+				if err := other.Tag(t.Context(), ref, "localhost/a:1"); err != nil {
+					t.Fatal(err)
+				}
+				if images, err = other.Load(t.Context(), bytes.NewReader(data), containerizer.PullOptions{}); err != nil || !cmp.Equal(images[0].References, []string{ref}) {
+					t.Errorf("%s: loaded again %+v, %v", name, images, err)
+				}
 				if err := other.Sweep(t.Context()); err != nil {
 					t.Error(err)
 				}

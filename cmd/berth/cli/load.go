@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,12 +54,15 @@ func (a *App) load(ctx context.Context, f *pullFlags, input string) error {
 		return err
 	}
 	for _, i := range loaded {
-		line := "Loaded image ID: " + i.Config.String()
+		lines := []string{"Loaded image ID: " + i.Config.String()}
 		if len(i.References) > 0 {
-			repository, tag := splitReference(i.References[0])
-			line = "Loaded image: " + familiar(repository) + ":" + tag
+			lines = nil
 		}
-		if _, err := fmt.Fprintln(a.Out, line); err != nil {
+		for _, name := range i.References {
+			repository, tag := splitReference(name)
+			lines = append(lines, "Loaded image: "+familiar(repository)+":"+tag)
+		}
+		if _, err := fmt.Fprintln(a.Out, strings.Join(lines, "\n")); err != nil {
 			return err
 		}
 	}
