@@ -53,12 +53,12 @@ func (b *berth) Exec(id string) []string { return b.command("exec", id, "true") 
 
 // serve starts berthd on the folders of b, so that commands go over it, and returns
 // what ends it.
-func (b *berth) serve(ctx context.Context) (end func(context.Context) error, err error) {
+func (b *berth) serve(ctx context.Context, flags ...string) (end func(context.Context) error, err error) {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return nil, err
 	}
 	d := exec.CommandContext(ctx, filepath.Join(filepath.Dir(b.path), "berthd"), //nolint:gosec // of the build
-		"--root", filepath.Join(b.dir, "root"), "--state", b.state, "--log-level", "error")
+		append([]string{"--root", filepath.Join(b.dir, "root"), "--state", b.state, "--log-level", "error"}, flags...)...)
 	d.Stderr = os.Stderr
 	if err := d.Start(); err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ func parse(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
 	f.StringVar(&o.bin, "bin", "bin", "`folder` of the berth binaries")
-	only := f.String("only", "busy,idle,exec,throughput,memory,pull", "`cases` to measure, with commas")
+	only := f.String("only", "busy,idle,exec,throughput,memory,nested,pull", "`cases` to measure, with commas")
 	peers := f.String("peers", "berth,berth-image,berthd,crun,runc,podman,conmon,containerd", "`contenders`, with commas; those not on the machine are left out")
 	f.IntVar(&o.rounds, "rounds", 60, "`number` of busy rounds; idle ones are half as many")
 	f.StringVar(&o.pullFolder, "pull-folder", ".cache/bench", "`folder` that keeps the images of the case pull")

@@ -50,6 +50,14 @@ func (b *bench) report(ctx context.Context, w io.Writer) error {
 			out.rates(fmt.Sprintf("throughput, %d workers", workers), rates)
 			return err
 		}},
+		{"nested", func() error {
+			n, err := b.nested(ctx)
+			if err == nil {
+				out.line("\n| %d nested containers over the API of a Mesos agent, %d clients | s |\n|---|---|\n| launched | %.1f |\n| ended with their parent, removed | %.1f |",
+					nestedCount, nestedWorkers, n.launch.Seconds(), n.destroy.Seconds())
+			}
+			return err
+		}},
 		{"memory", func() error { return b.memory(ctx, out) }},
 	} {
 		if !slices.Contains(b.only, c.name) {
