@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 )
 
 // launcherOwner owns the launcher's entries in the ledger.
@@ -28,7 +30,7 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 		}
 	}
 	c := e.container(l)
-	c.Ledger = ownedLedger{h.ledger, launcherOwner}
+	c.Ledger, c.NamespacePath = ownedLedger{h.ledger, launcherOwner}, (&namespaces{e: e}).path
 	if p, is := e.launcher.(containerizer.Preparer); is {
 		e.step(op, "launch.hint")
 		p.Prepare(ctx, c)
@@ -251,7 +253,7 @@ func (e *Engine) parentOf(id containerizer.ContainerID) (*containerizer.Containe
 	if err != nil {
 		return nil, err
 	}
-	rec, err := e.loadLaunch(l)
+	rec, err := e.loadParent(l)
 	if err != nil {
 		return nil, err
 	}
@@ -259,6 +261,21 @@ func (e *Engine) parentOf(id containerizer.ContainerID) (*containerizer.Containe
 	c.Spec, c.ImageConfig, c.Launch = rec.Spec, rec.ImageConfig, rec.Info
 	c.Parent, err = e.parentOf(l.id)
 	return c, err
+}
+
+// loadParent is loadLaunch for who changes nothing of it.
+func (e *Engine) loadParent(l *loaded) (*launchRecord, error) {
+	raw, err := rawfile.Read(filepath.Join(l.dir, launchFile))
+	if err == nil {
+		if rec, ok := e.parents.get(l.id, raw); ok {
+			return &rec, nil
+		}
+	}
+	rec, err := e.loadLaunch(l)
+	if err == nil {
+		e.parents.put(l.id, raw, *rec)
+	}
+	return rec, err
 }
 
 // loadLaunch reads what l's process was made from.
@@ -288,24 +305,55 @@ func namespaceFile(t specs.LinuxNamespaceType) (string, error) {
 
 // namespacePath implements Container.NamespacePath.
 func (e *Engine) namespacePath(id containerizer.ContainerID, t specs.LinuxNamespaceType) (string, error) {
+	return (&namespaces{e: e}).path(id, t)
+}
+
+// namespaces is Container.NamespacePath for one launch, whose isolators ask for several
+// kinds of the same container: its state is looked at once.
+type namespaces struct {
+	e *Engine
+
+	mu    sync.Mutex
+	alive map[containerizer.ContainerID]*loaded
+}
+
+func (n *namespaces) path(id containerizer.ContainerID, t specs.LinuxNamespaceType) (string, error) {
 	file, err := namespaceFile(t)
 	if err != nil {
 		return "", err
 	}
-	l, err := e.load(id)
+	l, err := n.load(id)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s namespace of container %q: %w", file, id, err)
 	}
-	if !l.st.State.Alive() || e.ended(l) != nil {
-		return "", fmt.Errorf("%s namespace of container %q: it is %s or has ended: %w", file, id, l.st.State, containerizer.ErrFailedPrecondition)
-	}
-	if n, is := e.launcher.(containerizer.NamespaceHolder); is {
-		return n.NamespacePath(e.container(l), t)
+	if h, is := n.e.launcher.(containerizer.NamespaceHolder); is {
+		return h.NamespacePath(n.e.container(l), t)
 	}
 	if l.st.PID == 0 {
 		return "", fmt.Errorf("%s namespace of container %q: it has no process: %w", file, id, containerizer.ErrFailedPrecondition)
 	}
 	return fmt.Sprintf("/proc/%d/ns/%s", l.st.PID, file), nil
+}
+
+// load returns a container that is alive.
+func (n *namespaces) load(id containerizer.ContainerID) (*loaded, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l, ok := n.alive[id]; ok {
+		return l, nil
+	}
+	l, err := n.e.load(id)
+	if err != nil {
+		return nil, err
+	}
+	if !l.st.State.Alive() || n.e.ended(l) != nil {
+		return nil, fmt.Errorf("it is %s or has ended: %w", l.st.State, containerizer.ErrFailedPrecondition)
+	}
+	if n.alive == nil {
+		n.alive = map[containerizer.ContainerID]*loaded{}
+	}
+	n.alive[id] = l
+	return l, nil
 }
 
 // NamespacePath returns a path that opens a namespace of a container that is alive. It

@@ -78,6 +78,7 @@ type Engine struct {
 	journal  journal
 	requests memo[made]
 	statuses memo[status]
+	parents  memo[launchRecord]
 	samples  samples
 	snapshot snapshot
 
@@ -116,7 +117,8 @@ func New(o Options) (*Engine, error) {
 		o.UsageShare = defaultUsageShare
 	}
 	e := &Engine{
-		root: filepath.Clean(o.Root), state: filepath.Clean(o.State), opts: o, log: o.Log,
+		parents: memo[launchRecord]{most: maxParents},
+		root:    filepath.Clean(o.Root), state: filepath.Clean(o.State), opts: o, log: o.Log,
 		launcher: o.Launcher, provisioner: o.Provisioner, isolators: o.Isolators,
 		ops: map[containerizer.ContainerID]*operation{}, quit: make(chan struct{}),
 	}

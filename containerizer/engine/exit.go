@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 )
 
 // Reap deals with a container whose process has ended: it records how, and
@@ -147,7 +148,7 @@ func (e *Engine) finalTermination(ctx context.Context, h *held, l *loaded, seen 
 	if err := readJSON(filepath.Join(l.dir, limitationFile), &limit); err == nil {
 		t.Limitation = &limit
 	}
-	sent, _ := os.ReadFile(filepath.Join(l.dir, signalsFile)) // none were sent
+	sent, _ := rawfile.Read(filepath.Join(l.dir, signalsFile)) // none were sent
 	switch {
 	case t.Reason == containerizer.ReasonLaunchFailed, t.Reason == containerizer.ReasonUnknown:
 	case t.OOMKilled:

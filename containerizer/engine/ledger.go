@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 )
 
 // The ledger file has one line an acquisition or release:
@@ -235,7 +236,7 @@ func hasControl(s string) bool {
 
 // readLedger reads a ledger without lock; none is an empty one.
 func readLedger(path string) (entries, error) {
-	b, err := os.ReadFile(path)
+	b, err := rawfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -12,6 +12,8 @@ import (
 // types of a spec takes a process that ends with its container longer than the
 // teardown. Whoever else writes the record changes the bytes.
 type memo[T any] struct {
+	most int // 0 is maxMemo
+
 	mu sync.Mutex
 	m  map[containerizer.ContainerID]memoEntry[T]
 }
@@ -24,11 +26,18 @@ type memoEntry[T any] struct {
 // maxMemo bounds what is remembered of containers that others destroyed.
 const maxMemo = 4096
 
+// maxParents bounds what is remembered of how parents were launched, which is much.
+const maxParents = 64
+
 // put remembers that raw is the encoded value. Nobody changes what value points to.
 func (m *memo[T]) put(id containerizer.ContainerID, raw []byte, value T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.m == nil || len(m.m) >= maxMemo {
+	most := m.most
+	if most == 0 {
+		most = maxMemo
+	}
+	if m.m == nil || len(m.m) >= most {
 		m.m = map[containerizer.ContainerID]memoEntry[T]{}
 	}
 	m.m[id] = memoEntry[T]{bytes.Clone(raw), value} // raw may have much more room than it needs

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 )
 
 // Names of files and folders; see the package comment.
@@ -110,18 +111,8 @@ func tree(base string, start containerizer.ContainerID) ([]containerizer.Contain
 // writeAside replaces path in one step. Nothing is synced: a power cut ends the
 // containers too.
 func writeAside(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
+	if err := rawfile.Replace(path, b); err != nil {
 		return outOfSpace(err)
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = syscall.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the first error counts
-		return fmt.Errorf("write %q: %w", path, outOfSpace(err))
 	}
 	return nil
 }

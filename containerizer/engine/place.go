@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/internal/leanjson"
+	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 )
 
 // held is a container whose lock is ours.
@@ -91,7 +92,7 @@ func writeNew(path string, v any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %q: %w", path, err)
 	}
-	if err := os.WriteFile(path, b, 0o600); err != nil {
+	if err := rawfile.Write(path, b); err != nil {
 		return nil, outOfSpace(err)
 	}
 	return b, nil

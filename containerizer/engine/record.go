@@ -18,6 +18,7 @@ import (
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/internal/leanjson"
+	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 )
 
 // recordVersion is the form of the files; a newer one is refused.
@@ -185,7 +186,7 @@ func (e *Engine) read(id containerizer.ContainerID) (*loaded, error) {
 // readRequest fills l.req, and l.spec if it is known.
 func (e *Engine) readRequest(l *loaded) error {
 	path := filepath.Join(l.dir, specFile)
-	raw, err := os.ReadFile(path)
+	raw, err := rawfile.Read(path)
 	if err != nil {
 		return err
 	}
@@ -198,7 +199,7 @@ func (e *Engine) readRequest(l *loaded) error {
 
 func (e *Engine) readStatus(l *loaded) error {
 	path := filepath.Join(l.dir, statusFile)
-	raw, err := os.ReadFile(path)
+	raw, err := rawfile.Read(path)
 	if err != nil {
 		return err
 	}
@@ -315,7 +316,7 @@ func (e *Engine) saveAll(l *loaded) error {
 }
 
 func readJSON(path string, v any) error {
-	b, err := os.ReadFile(path)
+	b, err := rawfile.Read(path)
 	if err != nil {
 		return err
 	}

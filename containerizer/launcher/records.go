@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 	"github.com/berth-dev/berth/containerizer/monitor/record"
 	"github.com/berth-dev/berth/containerizer/monitor/wire"
 )
@@ -165,7 +166,7 @@ func signalFD(p *os.File, sig int) error {
 
 // lives says whether the process that had pid at that start time still runs.
 func lives(pid, startTicks uint64) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.FormatUint(pid, 10) + "/stat")
+	stat, err := rawfile.Read("/proc/" + strconv.FormatUint(pid, 10) + "/stat")
 	if err != nil {
 		return false
 	}
@@ -180,7 +181,7 @@ func zombie(stat []byte) bool {
 }
 
 func readProcess(dir string) (record.Process, error) {
-	b, err := os.ReadFile(filepath.Join(dir, record.ProcessFile))
+	b, err := rawfile.Read(filepath.Join(dir, record.ProcessFile))
 	if err != nil {
 		return record.Process{}, err
 	}
@@ -192,7 +193,7 @@ func readProcess(dir string) (record.Process, error) {
 }
 
 func readExit(dir string) (exit record.Exit, exited bool, err error) {
-	b, err := os.ReadFile(filepath.Join(dir, record.ExitFile))
+	b, err := rawfile.Read(filepath.Join(dir, record.ExitFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return exit, false, nil
 	}

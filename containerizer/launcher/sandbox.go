@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 	"github.com/berth-dev/berth/containerizer/launch"
 	"github.com/berth-dev/berth/containerizer/launch/inputs"
 	"github.com/berth-dev/berth/containerizer/monitor/client"
@@ -110,7 +111,7 @@ func writeNamespaces(dir string, monitor int, held []client.Namespace) error {
 
 // NamespacePath implements [containerizer.NamespaceHolder].
 func (l *Launcher) NamespacePath(c *containerizer.Container, t specs.LinuxNamespaceType) (string, error) {
-	text, err := os.ReadFile(filepath.Join(c.Dir, namespacesFile))
+	text, err := rawfile.Read(filepath.Join(c.Dir, namespacesFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return processNamespace(c, t)
 	}
