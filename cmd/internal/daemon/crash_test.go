@@ -306,6 +306,14 @@ func crashScenarios(n *crashNode) map[string]func(ctx context.Context, e *client
 			_, _ = e.Launch(ctx, id.Child("a"), n.spec(forever), containerizer.LaunchOptions{})
 			_ = e.Destroy(ctx, id)
 		},
+		"nested": func(ctx context.Context, e *client.Engine) {
+			_, _ = e.Launch(ctx, id, n.spec(forever), containerizer.LaunchOptions{})
+			child := n.spec("exit 0")
+			child.RootfsPath = "" // in its parent's
+			_, _ = e.Launch(ctx, id.Child("a"), child, containerizer.LaunchOptions{})
+			_, _ = e.Wait(ctx, id.Child("a"))
+			_ = e.Destroy(ctx, id)
+		},
 	}
 }
 
