@@ -101,6 +101,10 @@ type Filter struct {
 	States []State
 	// Root selects the tree of one root.
 	Root ContainerID
+	// Brief allows leaving out what tables of containers do not show, which a list over
+	// a socket need not carry then: Status.Rootfs, and of Spec all but Name, Class, Labels,
+	// Image, RootfsPath, Process.Entrypoint and Args, Namespaces, Mounts and Network.
+	Brief bool
 }
 
 // Status is a container as it stands.

@@ -32,7 +32,9 @@ type Spec struct {
 
 	Image *ImageSource `json:"image,omitempty"`
 	// RootfsPath is a directory used as the root filesystem as it is, instead of
-	// an image. Neither of both: a child shares its parent's root filesystem.
+	// an image. Neither of both: a child shares its parent's root filesystem, in a copy
+	// of the parent's mount namespace as it is at the launch: the child has masked and
+	// read-only paths of its own, and /proc, /sys and /dev/shm of its own namespaces.
 	RootfsPath string `json:"rootfsPath,omitempty"`
 	// ReadonlyRootfs mounts / read-only.
 	ReadonlyRootfs bool `json:"readonlyRootfs,omitempty"`
@@ -183,7 +185,8 @@ type Namespace struct {
 	Path      string        `json:"path,omitempty"`
 }
 
-// Namespaces are a container's choices. The mount namespace is always private.
+// Namespaces are a container's choices. The mount namespace is always private; that of a
+// child without a root filesystem begins as a copy of its parent's.
 type Namespaces struct {
 	Network Namespace `json:"network,omitzero"`
 	PID     Namespace `json:"pid,omitzero"`
@@ -197,6 +200,16 @@ type Namespaces struct {
 	GIDMappings []specs.LinuxIDMapping `json:"gidMappings,omitempty"`
 	// TimeOffsets go with a private time namespace, by clock ("monotonic", "boottime").
 	TimeOffsets map[string]specs.LinuxTimeOffset `json:"timeOffsets,omitempty"`
+}
+
+// NetworkNamespace is the choice of the network namespace, with what Network.None makes
+// of the default.
+func (s *Spec) NetworkNamespace() Namespace {
+	n := s.Namespaces.Network
+	if n.Mode == NamespaceDefault && s.Network.None {
+		n.Mode = NamespacePrivate
+	}
+	return n
 }
 
 // Resources are a container's limits in the runtime specification's own form
@@ -318,7 +331,8 @@ type NetworkAttachment struct {
 // Network is a container's network within the namespace that
 // Namespaces.Network chooses. It is configured for private namespaces only.
 type Network struct {
-	// None leaves a private namespace with loopback only.
+	// None leaves a private namespace with loopback only, which is then the default for
+	// children, too.
 	None     bool                `json:"none,omitempty"`
 	Networks []NetworkAttachment `json:"networks,omitempty"` // none: the default network
 	Ports    []PortMapping       `json:"ports,omitempty"`

@@ -16,16 +16,16 @@ import (
 
 // List implements [containerizer.Query].
 func (e *Engine) List(ctx context.Context, f containerizer.Filter) ([]containerizer.Status, error) {
-	if err := e.ready(ctx); err != nil {
+	if err := e.readyFor(ctx, f); err != nil {
 		return nil, err
 	}
-	if f.Root != "" {
-		if _, err := containerizer.ParseContainerID(string(f.Root)); err != nil {
-			return nil, err
-		}
-	}
 	if e.opts.Resident {
-		return e.listKnown(f)
+		known, err := e.known(f)
+		all := make([]containerizer.Status, len(known))
+		for i, s := range known {
+			all[i] = *s
+		}
+		return all, err
 	}
 	if f.Root != "" {
 		if _, err := os.Stat(e.dir(f.Root)); err != nil {
@@ -55,19 +55,48 @@ func (e *Engine) List(ctx context.Context, f containerizer.Filter) ([]containeri
 	return all, nil
 }
 
-// listKnown is List from the snapshot.
-func (e *Engine) listKnown(f containerizer.Filter) ([]containerizer.Status, error) {
+// ListShared is List for who changes nothing of what it gets, and keeps something by it:
+// a resident engine returns the same pointer as long as nothing has changed.
+func (e *Engine) ListShared(ctx context.Context, f containerizer.Filter) ([]*containerizer.Status, error) {
+	if e.opts.Resident {
+		if err := e.readyFor(ctx, f); err != nil {
+			return nil, err
+		}
+		return e.known(f)
+	}
+	all, err := e.List(ctx, f)
+	shared := make([]*containerizer.Status, len(all))
+	for i := range all {
+		shared[i] = &all[i]
+	}
+	return shared, err
+}
+
+// readyFor is ready, for a list by f.
+func (e *Engine) readyFor(ctx context.Context, f containerizer.Filter) error {
+	if err := e.ready(ctx); err != nil {
+		return err
+	}
+	if f.Root == "" {
+		return nil
+	}
+	_, err := containerizer.ParseContainerID(string(f.Root))
+	return err
+}
+
+// known is List from the snapshot.
+func (e *Engine) known(f containerizer.Filter) ([]*containerizer.Status, error) {
 	known, err := e.snapshot.list(e)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]containerizer.Status, 0, len(known))
+	all := make([]*containerizer.Status, 0, len(known))
 	for _, s := range known {
 		if f.Root != "" && s.ID != f.Root && !s.ID.HasAncestor(f.Root) {
 			continue
 		}
 		if matches(f, s) {
-			all = append(all, *s)
+			all = append(all, s)
 		}
 	}
 	return all, nil

@@ -17,7 +17,7 @@ import (
 type filesystemPlan struct {
 	rootfs  program.Slot // the detached root mount; 0 when the root is shared
 	oldRoot program.Slot
-	mask    program.Slot // an empty read-only tmpfs
+	mask    program.Slot // an empty read-only tmpfs, of a container with a root of its own
 	mounts  []plannedMount
 	// userns is whether device nodes must be bound because mknod(2) is not allowed.
 	userns bool
@@ -163,16 +163,15 @@ func (k *compiler) attachRootfs(fs *filesystemPlan) {
 	k.Call(unix.SYS_MOUNT, 0, k.Text("/"), 0, unix.MS_REC|unix.MS_SLAVE, 0)
 	fs.oldRoot = k.NewSlot()
 	k.Call(unix.SYS_OPENAT, atFDCWD, k.Text("/"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(fs.oldRoot)
+	if fs.rootfs == 0 {
+		return
+	}
 	pivot := k.Text(k.c.PivotDir)
 	if len(k.c.Info.MaskedPaths) > 0 {
 		k.step(fmt.Sprintf("mount the tmpfs that masks paths on %q", k.c.PivotDir))
 		fs.mask = k.NewSlot()
-		tmpfs := k.Text("tmpfs")
-		k.Call(unix.SYS_MOUNT, tmpfs, pivot, tmpfs, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, k.Text("mode=755,nr_inodes=1"))
+		k.mountMask(pivot)
 		k.Call(unix.SYS_OPENAT, atFDCWD, pivot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(fs.mask)
-	}
-	if fs.rootfs == 0 {
-		return
 	}
 	k.step(fmt.Sprintf("mount the root filesystem on %q", k.c.PivotDir))
 	k.Call(unix.SYS_MOVE_MOUNT, fs.rootfs, k.Text(""), atFDCWD, pivot, unix.MOVE_MOUNT_F_EMPTY_PATH)
@@ -214,10 +213,6 @@ func (k *compiler) enterRoot(fs *filesystemPlan) {
 // asked, and takes the host's file tree away. In between, only "." is looked up.
 func (k *compiler) leaveHost(fs *filesystemPlan) {
 	if fs.rootfs == 0 {
-		if fs.mask != 0 {
-			k.step("unmount the tmpfs that masks paths")
-			k.Call(unix.SYS_UMOUNT2, k.Text(k.c.PivotDir), unix.MNT_DETACH)
-		}
 		return
 	}
 	if k.c.Info.ReadonlyRootfs {

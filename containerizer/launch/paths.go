@@ -47,9 +47,15 @@ func (k *compiler) maskPath(fs *filesystemPlan, p string, many bool) {
 	absent := k.Branch()
 	k.Call(unix.SYS_OPENAT, place, k.Text("."), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(dir).Accept(0, unix.ENOTDIR)
 	notDir := k.Branch()
-	k.Call(unix.SYS_OPEN_TREE, fs.mask, k.Text(""), unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC).To(tree)
-	k.moveMount(tree, dir)
-	k.closeIf(many, place, dir, tree)
+	if fs.mask != 0 {
+		k.Call(unix.SYS_OPEN_TREE, fs.mask, k.Text(""), unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC).To(tree)
+		k.moveMount(tree, dir)
+		k.closeIf(many, place, dir, tree)
+	} else { // in another's file tree is no place of ours to take copies from
+		k.Call(unix.SYS_FCHDIR, dir)
+		k.mountMask(k.Text("."))
+		k.closeIf(many, place, dir)
+	}
 	done := k.Jump()
 	k.Land(notDir)
 	k.hostTree(fs, "/dev/null", tree)
@@ -60,6 +66,12 @@ func (k *compiler) maskPath(fs *filesystemPlan, p string, many bool) {
 	k.closeIf(many, place, tree)
 	k.Land(done)
 	k.Land(absent)
+}
+
+// mountMask mounts an empty tmpfs on a path.
+func (k *compiler) mountMask(path any) {
+	tmpfs := k.Text("tmpfs")
+	k.Call(unix.SYS_MOUNT, tmpfs, path, tmpfs, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, k.Text("mode=755,nr_inodes=1"))
 }
 
 // expectDevice fails the program if a descriptor is not of the device with that

@@ -18,16 +18,13 @@ const ttyGID = 5 // Debian and most others; devpts(4)
 
 // defaultMounts are the mounts that the description does not replace.
 func (i *Isolator) defaultMounts(c *containerizer.Container) ([]specs.Mount, error) {
-	taken := map[string]bool{}
-	for _, m := range c.Spec.Mounts {
-		taken[path.Clean(m.Destination)] = true
-	}
+	taken := destinations(c)
 	shm, err := i.shm(c)
 	if err != nil && !taken["/dev/shm"] {
 		return nil, err
 	}
 	all := []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		proc(),
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: devptsOptions(c)},
 		shm,
@@ -37,13 +34,44 @@ func (i *Isolator) defaultMounts(c *containerizer.Container) ([]specs.Mount, err
 	if !taken["/sys"] {
 		all = append(all, i.cgroups(c)...)
 	}
-	mounts := all[:0]
-	for _, m := range all {
-		if !taken[m.Destination] && (!taken["/sys/fs/cgroup"] || path.Dir(m.Destination) != "/sys/fs/cgroup") {
-			mounts = append(mounts, m)
-		}
+	return without(all, taken), nil
+}
+
+// ownMounts are the mounts of a child in its parent's file tree: what shows a namespace
+// has to show the child's.
+func (i *Isolator) ownMounts(c *containerizer.Container) []specs.Mount {
+	var mounts []specs.Mount
+	if isNew(c, specs.PIDNamespace) {
+		mounts = append(mounts, proc())
 	}
-	return mounts, nil
+	if isNew(c, specs.IPCNamespace) {
+		mounts = append(mounts, i.newShm(), i.mqueue(c))
+	}
+	if isNew(c, specs.NetworkNamespace) {
+		mounts = append(mounts, i.sysfs(c))
+		mounts = append(mounts, i.cgroups(c)...)
+	}
+	return without(mounts, destinations(c))
+}
+
+// without leaves out the mounts that the description has its own for.
+func without(mounts []specs.Mount, taken map[string]bool) []specs.Mount {
+	return slices.DeleteFunc(mounts, func(m specs.Mount) bool {
+		return taken[m.Destination] || taken["/sys/fs/cgroup"] && path.Dir(m.Destination) == "/sys/fs/cgroup"
+	})
+}
+
+// destinations are where the description has mounts.
+func destinations(c *containerizer.Container) map[string]bool {
+	taken := map[string]bool{}
+	for _, m := range c.Spec.Mounts {
+		taken[path.Clean(m.Destination)] = true
+	}
+	return taken
+}
+
+func proc() specs.Mount {
+	return specs.Mount{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}}
 }
 
 // devptsOptions leaves the group out where it has no meaning: a mapping may not
@@ -69,11 +97,15 @@ func hasID(mappings []specs.LinuxIDMapping, id uint32) bool {
 // is shared.
 func (i *Isolator) shm(c *containerizer.Container) (specs.Mount, error) {
 	if isNew(c, specs.IPCNamespace) {
-		options := []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(i.shmBytes, 10)}
-		return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: options}, nil
+		return i.newShm(), nil
 	}
 	source, err := sharedShm(c)
 	return specs.Mount{Destination: "/dev/shm", Type: "bind", Source: source, Options: []string{"rbind", "nosuid", "noexec", "nodev"}}, err
+}
+
+func (i *Isolator) newShm() specs.Mount {
+	options := []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(i.shmBytes, 10)}
+	return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: options}
 }
 
 // mqueue shows the message queues of the ipc namespace it is mounted in. A user

@@ -11,6 +11,10 @@
 // In a shared namespace the matching filesystem is the host's or the parent's:
 // /dev/shm and /dev/mqueue follow the ipc namespace, /sys the network namespace.
 //
+// A child without a root filesystem begins in a copy of its parent's mount namespace, and
+// gets of the defaults those of its new namespaces: /proc with one for processes, /dev/shm and
+// /dev/mqueue with one for messages, /sys and /sys/fs/cgroup with one for the network.
+//
 // Settings: Spec.ReadonlyRootfs, Spec.RootfsPropagation and [Options]. Nothing is acquired: every mount is made in
 // the container's own mount namespace and ends with it.
 package filesystem

@@ -83,7 +83,7 @@ func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*cont
 		}
 		info.Rootfs, info.ReadonlyRootfs = &containerizer.Rootfs{Path: root}, true
 	case c.Parent != nil:
-		// The parent's root filesystem, with its mounts as they are now.
+		// The parent's root filesystem, in a copy of its mounts as they are now.
 		p, err := c.NamespacePath(c.Parent.ID, specs.MountNamespace)
 		if err != nil {
 			return nil, fmt.Errorf("share the root filesystem of %q: %w", c.Parent.ID, err)
@@ -91,12 +91,15 @@ func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*cont
 		mountNamespace.Path = p
 	}
 	info.Namespaces = []specs.LinuxNamespace{mountNamespace}
-	if c.Rootfs != nil {
-		mounts, err := i.defaultMounts(c)
-		if err != nil {
-			return nil, err
-		}
-		info.Mounts = mounts
+	var err error
+	switch {
+	case c.Rootfs != nil:
+		info.Mounts, err = i.defaultMounts(c)
+	case c.Parent != nil:
+		info.Mounts = i.ownMounts(c)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return info, nil
 }

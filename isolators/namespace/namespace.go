@@ -24,7 +24,7 @@ type kind struct {
 	t    specs.LinuxNamespaceType
 	// file is the name in /proc/PID/ns.
 	file   string
-	choice func(*containerizer.Namespaces) containerizer.Namespace
+	choice func(*containerizer.Spec) containerizer.Namespace
 	// root and child are what NamespaceDefault means.
 	root, child containerizer.NamespaceMode
 }
@@ -37,13 +37,13 @@ const (
 
 //nolint:gochecknoglobals // a constant table
 var kinds = [...]kind{
-	{"namespaces/user", specs.UserNamespace, "user", func(n *containerizer.Namespaces) containerizer.Namespace { return n.User }, host, parent},
-	{"namespaces/network", specs.NetworkNamespace, "net", func(n *containerizer.Namespaces) containerizer.Namespace { return n.Network }, private, parent},
-	{"namespaces/ipc", specs.IPCNamespace, "ipc", func(n *containerizer.Namespaces) containerizer.Namespace { return n.IPC }, private, parent},
-	{"namespaces/uts", specs.UTSNamespace, "uts", func(n *containerizer.Namespaces) containerizer.Namespace { return n.UTS }, private, parent},
-	{"namespaces/pid", specs.PIDNamespace, "pid", func(n *containerizer.Namespaces) containerizer.Namespace { return n.PID }, private, private},
-	{"namespaces/cgroup", specs.CgroupNamespace, "cgroup", func(n *containerizer.Namespaces) containerizer.Namespace { return n.Cgroup }, private, private},
-	{"namespaces/time", specs.TimeNamespace, "time", func(n *containerizer.Namespaces) containerizer.Namespace { return n.Time }, host, parent},
+	{"namespaces/user", specs.UserNamespace, "user", func(s *containerizer.Spec) containerizer.Namespace { return s.Namespaces.User }, host, parent},
+	{"namespaces/network", specs.NetworkNamespace, "net", (*containerizer.Spec).NetworkNamespace, private, parent},
+	{"namespaces/ipc", specs.IPCNamespace, "ipc", func(s *containerizer.Spec) containerizer.Namespace { return s.Namespaces.IPC }, private, parent},
+	{"namespaces/uts", specs.UTSNamespace, "uts", func(s *containerizer.Spec) containerizer.Namespace { return s.Namespaces.UTS }, private, parent},
+	{"namespaces/pid", specs.PIDNamespace, "pid", func(s *containerizer.Spec) containerizer.Namespace { return s.Namespaces.PID }, private, private},
+	{"namespaces/cgroup", specs.CgroupNamespace, "cgroup", func(s *containerizer.Spec) containerizer.Namespace { return s.Namespaces.Cgroup }, private, private},
+	{"namespaces/time", specs.TimeNamespace, "time", func(s *containerizer.Spec) containerizer.Namespace { return s.Namespaces.Time }, host, parent},
 }
 
 // All returns the isolators of this package in their order: the user namespace
@@ -96,7 +96,7 @@ type source struct {
 
 // resolve says where c's namespace of the kind comes from.
 func (k *kind) resolve(c *containerizer.Container) (source, error) {
-	n := k.choice(&c.Spec.Namespaces)
+	n := k.choice(c.Spec)
 	mode := n.Mode
 	if mode == containerizer.NamespaceDefault {
 		if mode = k.root; c.Parent != nil {

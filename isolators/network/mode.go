@@ -24,12 +24,12 @@ type mode struct {
 }
 
 func modeOf(c *containerizer.Container) (mode, error) {
-	return resolve(c, func(n *containerizer.Namespaces) containerizer.Namespace { return n.Network })
+	return resolve(c, (*containerizer.Spec).NetworkNamespace)
 }
 
 // utsOf is the same for the host name.
 func utsOf(c *containerizer.Container) (mode, error) {
-	return resolve(c, func(n *containerizer.Namespaces) containerizer.Namespace { return n.UTS })
+	return resolve(c, func(s *containerizer.Spec) containerizer.Namespace { return s.Namespaces.UTS })
 }
 
 func utsPrivate(c *containerizer.Container) bool {
@@ -38,9 +38,9 @@ func utsPrivate(c *containerizer.Container) bool {
 }
 
 // resolve follows a choice of namespace up the tree to the container that has it.
-func resolve(c *containerizer.Container, choice func(*containerizer.Namespaces) containerizer.Namespace) (mode, error) {
+func resolve(c *containerizer.Container, choice func(*containerizer.Spec) containerizer.Namespace) (mode, error) {
 	for at := c; ; at = at.Parent {
-		ns := choice(&at.Spec.Namespaces)
+		ns := choice(at.Spec)
 		switch ns.Mode {
 		case containerizer.NamespaceDefault, containerizer.NamespaceParent:
 			if at.Parent != nil {

@@ -254,8 +254,18 @@ func TestDaemonNRIHangs(t *testing.T) {
 	}
 	n.must("pause", running)
 	n.must("unpause", running)
+	// Those that come meanwhile wait for that time-out, and none for one of its own.
+	var others [3]func() (string, error)
+	for i := range others {
+		others[i] = n.background(n.run([]string{"--rm"}, "true")...)
+	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the container that was held up: %v", err)
+	}
+	for _, wait := range others {
+		if out, err := wait(); err != nil {
+			t.Errorf("a container that came meanwhile: %v: %s", err, out)
+		}
 	}
 	select {
 	case <-gone:

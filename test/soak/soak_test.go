@@ -154,7 +154,7 @@ func (n *node) middle(ctx context.Context, id containerizer.ContainerID, kind in
 		return errors.Join(err, errUsage, p.Close())
 	case 7: // a child
 		child := n.spec("while :; do sleep 1000; done")
-		child.Network = containerizer.Network{} // its parent's
+		child.Image, child.Network = nil, containerizer.Network{} // its parent's
 		_, err := e.Launch(ctx, id.Child("child"), child, containerizer.LaunchOptions{})
 		return err
 	}

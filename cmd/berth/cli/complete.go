@@ -20,7 +20,7 @@ func (a *App) completeContainers(states ...containerizer.State) completion {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
-		all, err := engine.List(cmd.Context(), containerizer.Filter{States: states})
+		all, err := engine.List(cmd.Context(), containerizer.Filter{States: states, Brief: true})
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}

@@ -82,7 +82,7 @@ func (a *App) info(ctx context.Context) (*nodeInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := engine.List(ctx, containerizer.Filter{})
+	list, err := engine.List(ctx, containerizer.Filter{Brief: true})
 	if err != nil {
 		return nil, err
 	}

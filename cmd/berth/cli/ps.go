@@ -68,11 +68,7 @@ func (a *App) ps(ctx context.Context, f *psFlags) error {
 	if err != nil {
 		return err
 	}
-	all, err := engine.List(ctx, containerizer.Filter{})
-	if err != nil {
-		return err
-	}
-	selected, err := f.choose(ctx, engine, all)
+	selected, err := f.choose(ctx, engine)
 	if err != nil {
 		return err
 	}
@@ -91,8 +87,8 @@ func (a *App) ps(ctx context.Context, f *psFlags) error {
 	return layout.Print(a.Out, rows, format.Options{Format: f.format, Quiet: f.quiet})
 }
 
-// choose applies the flags that select, newest first.
-func (f *psFlags) choose(ctx context.Context, engine containerizer.Engine, all []containerizer.Status) ([]containerizer.Status, error) {
+// choose returns the containers that the flags select, newest first.
+func (f *psFlags) choose(ctx context.Context, engine containerizer.Engine) ([]containerizer.Status, error) {
 	last := f.last
 	if f.latest {
 		last = 1
@@ -105,11 +101,17 @@ func (f *psFlags) choose(ctx context.Context, engine containerizer.Engine, all [
 	if err != nil {
 		return nil, err
 	}
-	everything := f.all || last > 0 || len(filters["status"]) > 0 || len(filters["exited"]) > 0
+	wanted := containerizer.Filter{Brief: true}
+	if everything := f.all || last > 0 || len(filters["status"]) > 0 || len(filters["exited"]) > 0; !everything {
+		wanted.States = []containerizer.State{containerizer.StateRunning, containerizer.StatePaused}
+	}
+	all, err := engine.List(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
 	var out []containerizer.Status
 	for _, s := range slices.Backward(all) {
-		running := s.State == containerizer.StateRunning || s.State == containerizer.StatePaused
-		if (everything || running) && s.ID.IsRoot() && match(&s) {
+		if s.ID.IsRoot() && match(&s) {
 			out = append(out, s)
 		}
 	}

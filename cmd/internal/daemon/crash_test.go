@@ -19,6 +19,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/cmd/internal/config"
 	"github.com/berth-dev/berth/cmd/internal/daemon"
@@ -30,18 +31,22 @@ import (
 	"github.com/berth-dev/berth/test/fixtures"
 )
 
-// The crash test kills a daemon at every step of every operation, of real containers,
-// and looks whether the next one leaves nothing behind and nobody disturbed. Which
-// steps there are is learnt from a run in which nothing is killed.
+// The crash tests kill a daemon, or a container's monitor, at every step of every
+// operation, of real containers, and look whether nothing is left behind and nobody
+// disturbed. Which steps there are is learnt from a run in which nothing is killed.
 
 const (
 	// dirEnv has the node's folder for a child that is a daemon.
 	dirEnv = "BERTH_DAEMON_DIR"
 	// victim begins the ids whose steps count.
 	victim = "crash"
-	// armFile holds at which step to die, counted from when it appeared; stepsFile
+	// armFile holds at which step to kill whom, counted from when it appeared; stepsFile
 	// collects their names.
 	armFile, stepsFile = "arm", "steps"
+	// spareFile holds the pid of the monitor that is not to be killed.
+	spareFile = "spare"
+	// killedFile holds how many monitors were killed at the armed step.
+	killedFile = "killed"
 )
 
 func TestMain(m *testing.M) {
@@ -113,12 +118,21 @@ func serve(dir string) error {
 	})
 }
 
-// killer notes the steps of victims, and kills its process at the armed one.
+// whom says who is killed.
+type whom string
+
+const (
+	nobody     whom = "nobody"
+	theDaemon  whom = "daemon"
+	theMonitor whom = "monitor"
+)
+
+// killer notes the steps of victims, and kills at the armed one.
 type killer struct {
 	dir string
 
 	mu    sync.Mutex
-	armed bool
+	armed string
 	count int
 }
 
@@ -128,21 +142,26 @@ func (k *killer) step(id containerizer.ContainerID, name string) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	arm, err := os.ReadFile(filepath.Join(k.dir, armFile))
+	b, err := os.ReadFile(filepath.Join(k.dir, armFile))
 	if err != nil {
 		return
 	}
-	at, err := strconv.Atoi(string(arm))
-	if err != nil {
+	if k.armed != string(b) {
+		k.armed, k.count = string(b), 0
+	}
+	var at int
+	var who whom
+	if _, err := fmt.Sscan(k.armed, &at, &who); err != nil {
 		return
 	}
-	if !k.armed {
-		k.armed, k.count = true, 0
-	}
-	if k.count == at {
+	if k.count == at && who != nobody {
 		_ = os.Remove(filepath.Join(k.dir, armFile))
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // until it arrives
+		if who == theDaemon {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // until it arrives
+		}
+		k.killMonitors()
+		return
 	}
 	k.count++
 	f, err := os.OpenFile(filepath.Join(k.dir, stepsFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
@@ -153,11 +172,51 @@ func (k *killer) step(id containerizer.ContainerID, name string) {
 	_ = f.Close()
 }
 
-// crashNode is a node whose daemon dies.
+// killMonitors kills those of the node but the one to spare, waits until they are dead,
+// and notes how many there were.
+func (k *killer) killMonitors() {
+	spared, _ := os.ReadFile(filepath.Join(k.dir, spareFile)) // the test misses it
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")             // a good pattern
+	monitor, err := os.Stat(filepath.Join(k.dir, "berth-monitor"))
+	if err != nil {
+		return
+	}
+	dead := 0
+	for _, l := range links {
+		// Its mount is its own: the link does not tell its path.
+		program, err := os.Stat(l)
+		if err != nil || !os.SameFile(program, monitor) {
+			continue
+		}
+		pid := filepath.Base(filepath.Dir(l))
+		if n, err := strconv.Atoi(pid); err == nil && pid != string(spared) && end(n) {
+			dead++
+		}
+	}
+	_ = os.WriteFile(filepath.Join(k.dir, killedFile), []byte(strconv.Itoa(dead)), 0o600) // the test misses it
+}
+
+// end kills a process and waits for its death.
+func end(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false // it has ended
+	}
+	defer func() { _ = unix.Close(fd) }() // only read
+	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil {
+		return false
+	}
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000) //nolint:gosec // a descriptor
+	return err == nil && n == 1
+}
+
+// crashNode is a node whose daemon or monitors die.
 type crashNode struct {
 	*testing.T
 
 	dir, rootfs string
+	armed       int // how often
+	kills       int // steps at which somebody was killed
 	child       *exec.Cmd
 	alive       io.Closer // its standard input
 	client      *client.Client
@@ -306,11 +365,31 @@ func crashScenarios(n *crashNode) map[string]func(ctx context.Context, e *client
 			_, _ = e.Launch(ctx, id.Child("a"), n.spec(forever), containerizer.LaunchOptions{})
 			_ = e.Destroy(ctx, id)
 		},
+		"nested": func(ctx context.Context, e *client.Engine) {
+			_, _ = e.Launch(ctx, id, n.spec(forever), containerizer.LaunchOptions{})
+			child := n.spec("exit 0")
+			child.RootfsPath = "" // in its parent's
+			_, _ = e.Launch(ctx, id.Child("a"), child, containerizer.LaunchOptions{})
+			_, _ = e.Wait(ctx, id.Child("a"))
+			_ = e.Destroy(ctx, id)
+		},
 	}
 }
 
-// TestDiesAtEveryStep is the fault matrix.
+// TestDiesAtEveryStep is the fault matrix of the daemon.
 func TestDiesAtEveryStep(t *testing.T) {
+	everyStep(t, (*crashNode).die)
+}
+
+// TestMonitorDiesAtEveryStep is that of monitors.
+func TestMonitorDiesAtEveryStep(t *testing.T) {
+	everyStep(t, (*crashNode).loseMonitor)
+}
+
+// everyStep runs the scenarios once for each of their steps, with what kills somebody
+// there.
+func everyStep(t *testing.T, kill func(n *crashNode, run func(context.Context, *client.Engine), i int)) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("containers need root")
 	}
@@ -321,11 +400,15 @@ func TestDiesAtEveryStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	bystander, err := n.client.Containers.Status(t.Context(), stays)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(n.dir, spareFile), []byte(strconv.Itoa(bystander.MonitorPID)), 0o600)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	total, killed := 0, 0
+	total, tried := 0, 0
 	for name, run := range crashScenarios(n) {
+		before := n.kills
 		steps := n.learn(run)
 		if len(steps) < 8 {
 			t.Errorf("%s: only the steps %q were seen", name, steps)
@@ -335,27 +418,30 @@ func TestDiesAtEveryStep(t *testing.T) {
 			if n := slices.Index(steps, step); n != i && slices.Contains(steps[i+1:], step) && os.Getenv("BERTH_ALL_STEPS") == "" {
 				continue // the first and the last of those with one name
 			}
-			killed++
+			tried++
 			t.Run(fmt.Sprintf("%s/%d %s", name, i, step), func(t *testing.T) {
 				outer := n.T
 				n.T = t
 				defer func() { n.T = outer }()
-				n.die(run, i)
+				kill(n, run, i)
 				n.check(bystander)
 			})
 			if t.Failed() {
 				return // the node is not what the others expect
 			}
 		}
+		if few := 2; n.kills-before < few {
+			t.Errorf("%s: at only %d steps somebody was killed, want at least %d", name, n.kills-before, few)
+		}
 	}
-	t.Logf("killed at %d of %d steps", killed, total)
+	t.Logf("killed at %d of the %d steps tried, of %d", n.kills, tried, total)
 	n.wait()
 }
 
 // learn runs a scenario with nothing killed and returns its steps.
 func (n *crashNode) learn(run func(context.Context, *client.Engine)) []string {
 	n.Helper()
-	n.arm(-1)
+	n.arm(0, nobody)
 	ctx, cancel := context.WithTimeout(n.Context(), time.Minute)
 	defer cancel()
 	run(ctx, n.client.Containers)
@@ -364,23 +450,46 @@ func (n *crashNode) learn(run func(context.Context, *client.Engine)) []string {
 	if err != nil {
 		n.Fatal(err)
 	}
-	n.wait() // the count begins anew
-	n.start()
 	return strings.Fields(string(b))
 }
 
-func (n *crashNode) arm(at int) {
+func (n *crashNode) arm(at int, who whom) {
 	n.Helper()
 	_ = os.Remove(filepath.Join(n.dir, stepsFile))
-	if err := os.WriteFile(filepath.Join(n.dir, armFile), []byte(strconv.Itoa(at)), 0o600); err != nil {
+	n.armed++ // the count of steps begins anew
+	aside := filepath.Join(n.dir, armFile+".new")
+	err := os.WriteFile(aside, fmt.Appendf(nil, "%d %s %d", at, who, n.armed), 0o600)
+	if err == nil {
+		err = os.Rename(aside, filepath.Join(n.dir, armFile))
+	}
+	if err != nil {
 		n.Fatal(err)
 	}
+}
+
+// loseMonitor has the monitor killed at step i of a scenario, under a daemon that goes
+// on. No call may wait for a monitor that is gone.
+func (n *crashNode) loseMonitor(run func(context.Context, *client.Engine), i int) {
+	n.Helper()
+	n.arm(i, theMonitor)
+	ctx, cancel := context.WithTimeout(n.Context(), 30*time.Second)
+	defer cancel()
+	run(ctx, n.client.Containers)
+	if err := ctx.Err(); err != nil {
+		n.Errorf("a call still waits: %v", err)
+	}
+	_ = os.Remove(filepath.Join(n.dir, armFile)) // fewer steps than at the first time
+	// Before a monitor is started and after it has ended there is none to be killed.
+	if b, err := os.ReadFile(filepath.Join(n.dir, killedFile)); err == nil && string(b) != "0" {
+		n.kills++
+	}
+	_ = os.Remove(filepath.Join(n.dir, killedFile))
 }
 
 // die has the daemon killed at step i of a scenario, and starts the next one.
 func (n *crashNode) die(run func(context.Context, *client.Engine), i int) {
 	n.Helper()
-	n.arm(i)
+	n.arm(i, theDaemon)
 	ctx, cancel := context.WithTimeout(n.Context(), 30*time.Second)
 	ended := make(chan struct{})
 	child := n.child
@@ -390,7 +499,9 @@ func (n *crashNode) die(run func(context.Context, *client.Engine), i int) {
 		cancel()
 	}()
 	run(ctx, n.client.Containers)
-	if ctx.Err() == nil { // fewer steps than at the first time, such as by a race that is none of ours
+	if _, err := os.Stat(filepath.Join(n.dir, armFile)); errors.Is(err, fs.ErrNotExist) {
+		n.kills++
+	} else { // fewer steps than at the first time, such as by a race that is none of ours
 		_ = child.Process.Signal(syscall.SIGKILL)
 	}
 	<-ended

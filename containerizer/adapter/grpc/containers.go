@@ -17,6 +17,7 @@ type containers struct {
 	berthv1.UnsafeContainersServiceServer // none of its methods may be missing here
 
 	engine containerizer.Engine
+	forms  forms // of lists
 }
 
 // decodeSpec checks what can be known of a description.

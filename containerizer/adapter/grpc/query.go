@@ -11,37 +11,6 @@ import (
 	berthv1 "github.com/berth-dev/berth/proto/berth/v1"
 )
 
-// listChunk is how many containers or images go in one message of a list: few enough
-// for any limit of a client, many enough to cost little.
-const listChunk = 64
-
-// List implements [berthv1.ContainersServiceServer].
-func (s *containers) List(r *berthv1.ListRequest, stream grpc.ServerStreamingServer[berthv1.ListResponse]) error {
-	filter := containerizer.Filter{}
-	if err := wire.Decode(&filter, r); err != nil {
-		return fmt.Errorf("list: %w", err)
-	}
-	found, err := s.engine.List(stream.Context(), filter)
-	if err != nil {
-		return err
-	}
-	for len(found) > 0 {
-		n := min(listChunk, len(found))
-		response := &berthv1.ListResponse{Containers: make([]*berthv1.Container, n)}
-		for i := range n {
-			response.Containers[i] = &berthv1.Container{}
-			if err := wire.Encode(response.Containers[i], &found[i]); err != nil {
-				return fmt.Errorf("container %q: %w", found[i].ID, err)
-			}
-		}
-		if err := stream.Send(response); err != nil {
-			return err
-		}
-		found = found[n:]
-	}
-	return nil
-}
-
 // Get implements [berthv1.ContainersServiceServer].
 func (s *containers) Get(ctx context.Context, r *berthv1.GetRequest) (*berthv1.GetResponse, error) {
 	response := &berthv1.GetResponse{Container: &berthv1.Container{}}

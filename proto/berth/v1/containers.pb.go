@@ -2655,7 +2655,11 @@ type ListRequest struct {
 	Labels map[string]string `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	States []State           `protobuf:"varint,2,rep,packed,name=states,proto3,enum=berth.v1.State" json:"states,omitempty"`
 	// Selects the tree of one root.
-	Root          string `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
+	Root string `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
+	// Allows leaving out what tables of containers do not show: rootfs, and of spec all
+	// but name, class, labels, image, rootfs_path, entrypoint and args of process,
+	// namespaces, mounts and network.
+	Brief         bool `protobuf:"varint,4,opt,name=brief,proto3" json:"brief,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2709,6 +2713,13 @@ func (x *ListRequest) GetRoot() string {
 		return x.Root
 	}
 	return ""
+}
+
+func (x *ListRequest) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
 }
 
 // ListResponse is a part of the list.
@@ -4322,11 +4333,12 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\x0eRenameResponse\"\"\n" +
 	"\x10ReopenLogRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x13\n" +
-	"\x11ReopenLogResponse\"\xc0\x01\n" +
+	"\x11ReopenLogResponse\"\xd6\x01\n" +
 	"\vListRequest\x129\n" +
 	"\x06labels\x18\x01 \x03(\v2!.berth.v1.ListRequest.LabelsEntryR\x06labels\x12'\n" +
 	"\x06states\x18\x02 \x03(\x0e2\x0f.berth.v1.StateR\x06states\x12\x12\n" +
-	"\x04root\x18\x03 \x01(\tR\x04root\x1a9\n" +
+	"\x04root\x18\x03 \x01(\tR\x04root\x12\x14\n" +
+	"\x05brief\x18\x04 \x01(\bR\x05brief\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"C\n" +

@@ -20,6 +20,9 @@ import (
 // maxMessage bounds a message of the daemon; lists come in parts far smaller.
 const maxMessage = 16 << 20
 
+// window is how much a daemon may send ahead of who reads.
+const window = 4 << 20
+
 // Client is a connection to a daemon. It is safe for concurrent use.
 type Client struct {
 	conn *grpc.ClientConn
@@ -41,6 +44,8 @@ func New(target string, tls credentials.TransportCredentials) (*Client, error) {
 	conn, err := grpc.NewClient(target,
 		grpc.WithTransportCredentials(tls), grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		// A daemon has done with a list when it has sent it, not when it has been read.
+		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect(), MinConnectTimeout: connectTimeout}),
 	)
 	if err != nil {

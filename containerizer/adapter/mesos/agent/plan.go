@@ -135,7 +135,8 @@ func (s *Server) planDebug(ctx context.Context, p *plan, o *order, parent *conta
 	}
 	p.spec.Process.Stdin = true
 	p.spec.Process.StdinOnce = o.container.GetTtyInfo() == nil // on a terminal the end is typed
-	inParents(p.spec)
+	// What is to be masked is, in the file tree of the parent and with its processes.
+	p.spec.Security.MaskedPaths, p.spec.Security.ReadonlyPaths = &[]string{}, &[]string{}
 	return setCommand(&p.spec.Process, o.command, nil)
 }
 
@@ -234,16 +235,8 @@ func (s *Server) setRoot(ctx context.Context, p *plan, c *mesosv1.ContainerInfo,
 		setHostRoot(p.spec, parent)
 	case len(p.spec.Mounts) > 0:
 		return nil, unsupported("a container in the root filesystem of its parent's image has no volumes or /dev/shm of its own; name the image")
-	default:
-		inParents(p.spec)
 	}
 	return config, nil
-}
-
-// inParents describes a container in its parent's mount namespace, where what is to be
-// masked is.
-func inParents(spec *containerizer.Spec) {
-	spec.Security.MaskedPaths, spec.Security.ReadonlyPaths = &[]string{}, &[]string{}
 }
 
 // setHostRoot gives the container the host's root filesystem, with mounts of its own.
