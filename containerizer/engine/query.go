@@ -61,7 +61,10 @@ func (e *Engine) listKnown(f containerizer.Filter) ([]containerizer.Status, erro
 	if err != nil {
 		return nil, err
 	}
-	all := make([]containerizer.Status, 0, len(known))
+	var all []containerizer.Status
+	if f.Root == "" { // else they are few
+		all = make([]containerizer.Status, 0, len(known))
+	}
 	for _, s := range known {
 		if f.Root != "" && s.ID != f.Root && !s.ID.HasAncestor(f.Root) {
 			continue
