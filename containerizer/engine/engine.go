@@ -78,8 +78,10 @@ type Engine struct {
 	journal  journal
 	requests memo[made]
 	statuses memo[status]
-	samples  samples
-	snapshot snapshot
+	// What exec sessions begin from.
+	execBases execBases
+	samples   samples
+	snapshot  snapshot
 
 	mu     sync.Mutex
 	ops    map[containerizer.ContainerID]*operation // in progress, by container
