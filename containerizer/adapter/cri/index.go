@@ -214,6 +214,22 @@ func (x *index) container(ctx context.Context, id string) (item, error) {
 	return x.find(ctx, id, "container", func(r *record) bool { return r.container != nil })
 }
 
+// containerID finds a container of a pod without looking whether it is there still, if it
+// was seen before.
+func (x *index) containerID(ctx context.Context, id string) (containerizer.ContainerID, error) {
+	x.mu.Lock()
+	full, has := x.ids[id]
+	x.mu.Unlock()
+	if has && !full.IsRoot() {
+		return full, nil
+	}
+	i, err := x.container(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return i.status.ID, nil
+}
+
 // find looks id up among those that were seen, and searches for others.
 func (x *index) find(ctx context.Context, id, kind string, of func(*record) bool) (item, error) {
 	i, err := x.seen(ctx, id)
