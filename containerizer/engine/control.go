@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -109,21 +108,19 @@ func (e *Engine) Exec(ctx context.Context, id containerizer.ContainerID, p *cont
 	if s := e.view(l).State; s != containerizer.StateRunning {
 		return nil, fmt.Errorf("execute in container %q: it is %s, not running: %w", id, s, containerizer.ErrFailedPrecondition)
 	}
-	var rec execRecord
-	if err := readJSON(filepath.Join(l.dir, launchFile), &rec); err != nil {
-		return nil, fmt.Errorf("execute in container %q: %w", id, err)
-	}
-	if rec.Info == nil {
-		return nil, fmt.Errorf("execute in container %q: %s is incomplete: %w", id, launchFile, containerizer.ErrDataCorrupt)
-	}
-	proc, err := execProcess(*p, rec.Spec.Process)
+	base, err := e.execBase(l)
 	if err != nil {
 		return nil, fmt.Errorf("execute in container %q: %w", id, err)
 	}
-	c, info := e.container(l), rec.info()
-	c.Spec, c.Launch = rec.spec(), info
+	proc, err := execProcess(*p, base.spec.Process)
+	if err != nil {
+		return nil, fmt.Errorf("execute in container %q: %w", id, err)
+	}
+	spec, info := *base.spec, *base.info
+	c := e.container(l)
+	c.Spec, c.Launch = &spec, &info
 	session := id.Child("exec-" + strings.ToLower(rand.Text()[:13]))
-	x, err := e.launcher.Exec(ctx, containerizer.ExecRequest{Container: c, Info: info, Process: &proc, ID: session, IO: io})
+	x, err := e.launcher.Exec(ctx, containerizer.ExecRequest{Container: c, Info: c.Launch, Process: &proc, ID: session, IO: io})
 	if err != nil {
 		return nil, fmt.Errorf("execute in container %q: %w", id, err)
 	}

@@ -79,8 +79,10 @@ type Engine struct {
 	requests memo[made]
 	statuses memo[status]
 	parents  memo[launchRecord]
-	samples  samples
-	snapshot snapshot
+	// What exec sessions begin from.
+	execBases execBases
+	samples   samples
+	snapshot  snapshot
 
 	mu     sync.Mutex
 	ops    map[containerizer.ContainerID]*operation // in progress, by container

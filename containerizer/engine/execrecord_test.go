@@ -2,6 +2,9 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,10 +31,52 @@ func TestExecRecordReadsTheLaunchRecord(t *testing.T) {
 	if err := json.Unmarshal(text, &rec); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(info, rec.info()); diff != "" {
+	var x execBases
+	profile, err := x.profile("", rec.Info.Seccomp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := x.profile("", rec.Info.Seccomp); again != profile || err != nil {
+		t.Errorf("a profile that is known is decoded again: %v", err)
+	}
+	if diff := cmp.Diff(info, rec.info(profile)); diff != "" {
 		t.Errorf("launch information (-written +read):\n%s", diff)
 	}
 	if diff := cmp.Diff(spec, rec.spec()); diff != "" {
 		t.Errorf("spec (-written +read):\n%s", diff)
+	}
+}
+
+// A record that was replaced is read anew, whatever it has in common with the last one.
+func TestExecBaseFollowsTheRecord(t *testing.T) {
+	e, l := &Engine{}, &loaded{id: "c", dir: t.TempDir()}
+	write := func(host string) {
+		t.Helper()
+		if err := writeJSON(filepath.Join(l.dir, launchFile), &launchRecord{Spec: &containerizer.Spec{}, Info: &containerizer.LaunchInfo{Hostname: host}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var last *execBase
+	for _, host := range []string{"a", "b", "b"} {
+		write(host)
+		for n := range 2 {
+			b, err := e.execBase(l)
+			if err != nil || b.info.Hostname != host {
+				t.Fatalf("host name %q, %v, want %q", b.info.Hostname, err, host)
+			}
+			if n == 1 && b != last {
+				t.Error("a record that stayed is read again")
+			}
+			last = b
+		}
+	}
+	if err := os.WriteFile(filepath.Join(l.dir, "none"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(l.dir, "none"), filepath.Join(l.dir, launchFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.execBase(l); !errors.Is(err, containerizer.ErrDataCorrupt) {
+		t.Errorf("an empty record: %v, want %v", err, containerizer.ErrDataCorrupt)
 	}
 }

@@ -90,7 +90,10 @@ func (e *Engine) known(f containerizer.Filter) ([]*containerizer.Status, error) 
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*containerizer.Status, 0, len(known))
+	var all []*containerizer.Status
+	if f.Root == "" { // else they are few
+		all = make([]*containerizer.Status, 0, len(known))
+	}
 	for _, s := range known {
 		if f.Root != "" && s.ID != f.Root && !s.ID.HasAncestor(f.Root) {
 			continue

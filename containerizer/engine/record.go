@@ -14,7 +14,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/internal/leanjson"
@@ -71,48 +70,6 @@ type launchRecord struct {
 	Spec        *containerizer.Spec       `json:"spec"`
 	ImageConfig *v1.ImageConfig           `json:"imageConfig,omitempty"`
 	Info        *containerizer.LaunchInfo `json:"info"`
-}
-
-// execRecord is as much of launch.json as an exec session needs.
-type execRecord struct {
-	Spec struct {
-		Process  containerizer.Process `json:"process"`
-		Security struct {
-			Privileged bool `json:"privileged"`
-		} `json:"security"`
-	} `json:"spec"`
-	Info *struct {
-		Namespaces      []specs.LinuxNamespace          `json:"namespaces"`
-		UIDMappings     []specs.LinuxIDMapping          `json:"uidMappings"`
-		GIDMappings     []specs.LinuxIDMapping          `json:"gidMappings"`
-		Cgroup          *containerizer.CgroupAttachment `json:"cgroup"`
-		Hostname        string                          `json:"hostname"`
-		Env             []string                        `json:"env"`
-		Rlimits         []specs.POSIXRlimit             `json:"rlimits"`
-		OOMScoreAdj     *int                            `json:"oomScoreAdj"`
-		Capabilities    *specs.LinuxCapabilities        `json:"capabilities"`
-		NoNewPrivileges bool                            `json:"noNewPrivileges"`
-		Seccomp         *specs.LinuxSeccomp             `json:"seccomp"`
-		AppArmorProfile string                          `json:"appArmorProfile"`
-		SELinuxLabel    string                          `json:"seLinuxLabel"`
-		AdditionalGIDs  []uint32                        `json:"additionalGIDs"`
-	} `json:"info"`
-}
-
-// info is the launch information of the record.
-func (r *execRecord) info() *containerizer.LaunchInfo {
-	i := r.Info
-	return &containerizer.LaunchInfo{
-		Namespaces: i.Namespaces, UIDMappings: i.UIDMappings, GIDMappings: i.GIDMappings, Cgroup: i.Cgroup,
-		Hostname: i.Hostname, Env: i.Env, Rlimits: i.Rlimits, OOMScoreAdj: i.OOMScoreAdj,
-		Capabilities: i.Capabilities, NoNewPrivileges: i.NoNewPrivileges, Seccomp: i.Seccomp,
-		AppArmorProfile: i.AppArmorProfile, SELinuxLabel: i.SELinuxLabel, AdditionalGIDs: i.AdditionalGIDs,
-	}
-}
-
-// spec is what a launcher asks of a spec at an exec.
-func (r *execRecord) spec() *containerizer.Spec {
-	return &containerizer.Spec{Process: r.Spec.Process, Security: containerizer.Security{Privileged: r.Spec.Security.Privileged}}
 }
 
 // persistent is record.json: what survives a reboot of the node.

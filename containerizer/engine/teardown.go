@@ -250,6 +250,7 @@ func (e *Engine) forget(op *operation, h *held, l *loaded) error {
 	e.requests.drop(l.id)
 	e.statuses.drop(l.id)
 	e.parents.drop(l.id)
+	e.execBases.drop(l.id)
 	e.samples.drop(l.id)
 	return nil
 }

@@ -35,9 +35,7 @@ func (s *runtimeService) CreateContainer(ctx context.Context, r *runtimeapi.Crea
 		return nil, err
 	}
 	err = s.o.Engine.Prepare(ctx, id, spec)
-	if ctx.Err() == nil {
-		s.index.settled(key)
-	}
+	s.index.done(key, ctx.Err() != nil)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ const (
 // ExecSync runs a command in a container and returns its output and exit code. At the
 // time-out everything that the command has started is killed. It writes no file.
 func (s *runtimeService) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncRequest) (*runtimeapi.ExecSyncResponse, error) {
-	i, err := s.index.container(ctx, r.GetContainerId())
+	id, err := s.index.containerID(ctx, r.GetContainerId())
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (s *runtimeService) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncReq
 		defer cancel()
 	}
 	var stdout, stderr bounded
-	t, err := s.execute(ctx, i.status.ID, &containerizer.Process{Args: r.GetCmd()}, &containerizer.IO{Stdout: &stdout, Stderr: &stderr})
+	t, err := s.execute(ctx, id, &containerizer.Process{Args: r.GetCmd()}, &containerizer.IO{Stdout: &stdout, Stderr: &stderr})
 	if err != nil {
 		return nil, err
 	}

@@ -34,9 +34,7 @@ func (s *runtimeService) RunPodSandbox(ctx context.Context, r *runtimeapi.RunPod
 		spec.Network.Hostname = string(id[:12])
 	}
 	_, err = s.o.Engine.Launch(ctx, id, spec, containerizer.LaunchOptions{})
-	if ctx.Err() == nil { // else the operation goes on, and a retry finds it by the id
-		s.index.settled(key)
-	}
+	s.index.done(key, ctx.Err() != nil) // the operation goes on then, and a retry finds it by the id
 	if err != nil {
 		return nil, err
 	}

@@ -17,9 +17,11 @@
 //
 // The parent should be small and not dumpable (prctl(2), PR_SET_DUMPABLE): until
 // execve the child, which may already be inside the container's pid and user
-// namespace, has the parent's memory. berth-monitor is such a parent.
+// namespace, has the parent's memory. berth-monitor is such a parent. A program whose
+// child must not share it (program.Header.Copy) gets a copy without the parent's
+// writable memory: see withhold.
 //
-// The package links into berth-monitor and imports runtime, syscall and unsafe
-// only. Needs Linux 5.9 (close_range apart, clone3 with CLONE_CLEAR_SIGHAND is 5.5
+// The package links into berth-monitor and imports runtime, sync, syscall and
+// unsafe only. Needs Linux 5.9 (close_range apart, clone3 with CLONE_CLEAR_SIGHAND is 5.5
 // and CLONE_INTO_CGROUP 5.7).
 package interp

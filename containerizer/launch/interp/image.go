@@ -67,12 +67,15 @@ func newImage(block []byte) (*Image, error) {
 	if err := program.Check(block); err != nil {
 		return nil, err
 	}
+	h := (*program.Header)(unsafe.Pointer(&block[0]))
+	if h.Copy != 0 {
+		withhold()
+	}
 	stacks, err := mmap(-1, 2*stackSize, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_NORESERVE|syscall.MAP_STACK)
 	if err != nil {
 		return nil, err
 	}
 	program.Relocate(block)
-	h := (*program.Header)(unsafe.Pointer(&block[0]))
 	h.Stack = uint64(uintptr(unsafe.Pointer(&stacks[stackSize])))
 	h.StackSize = stackSize
 	return &Image{
