@@ -60,6 +60,6 @@ func open(s cli.Settings) (cli.Node, error) {
 	}
 	return wiring.New(s.Config, s.ConfigPath, log, wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
+		CDI: fetching.CDI, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
 	}), nil
 }

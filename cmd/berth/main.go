@@ -47,7 +47,7 @@ func open(s cli.Settings) (cli.Node, error) {
 		return nil, err
 	}
 	return wiring.New(s.Config, s.ConfigPath, log, wiring.Parts{
-		Fetcher: newNames, Artifacts: newArtifacts, Verifier: judgeElsewhere{},
+		Fetcher: newNames, Artifacts: newArtifacts, Verifier: judgeElsewhere{}, CDI: newDevices,
 	}), nil
 }
 

@@ -86,7 +86,7 @@ func serve(ctx context.Context, f *flags) error {
 	}
 	parts := wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, OnRelieved: metrics.OnRelieved, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
+		CDI: fetching.CDI, Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, OnRelieved: metrics.OnRelieved, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
 	}
 	if plugins != nil {
 		parts.Isolators = []containerizer.Isolator{plugins}

@@ -20,8 +20,16 @@ import (
 // maxDevices bounds what a directory of devices may bring along.
 const maxDevices = 4096
 
+// Options configure the isolator.
+type Options struct {
+	// CDI says that another isolator resolves Spec.CDIDevices (isolators/cdi). Without one
+	// they are refused.
+	CDI bool
+}
+
 // Isolator contributes device nodes and rules.
 type Isolator struct {
+	opts Options
 	// Root is the directory of the host's devices.
 	root string
 }
@@ -29,7 +37,7 @@ type Isolator struct {
 var _ containerizer.Isolator = (*Isolator)(nil)
 
 // New returns the isolator.
-func New() *Isolator { return &Isolator{root: "/dev"} }
+func New(o Options) *Isolator { return &Isolator{o, "/dev"} }
 
 // Name implements [containerizer.Isolator].
 func (i *Isolator) Name() string { return "linux/devices" }
@@ -47,8 +55,8 @@ var defaults = [...]struct {
 
 // Prepare implements [containerizer.Isolator].
 func (i *Isolator) Prepare(_ context.Context, c *containerizer.Container) (*containerizer.LaunchInfo, error) {
-	if len(c.Spec.CDIDevices) > 0 {
-		return nil, fmt.Errorf("device %q: names of the Container Device Interface are not resolved yet; give the device's path: %w", c.Spec.CDIDevices[0], containerizer.ErrUnsupported)
+	if len(c.Spec.CDIDevices) > 0 && !i.opts.CDI {
+		return nil, fmt.Errorf("device %q: this program resolves no names of the Container Device Interface; give the device's path: %w", c.Spec.CDIDevices[0], containerizer.ErrUnsupported)
 	}
 	if slices.ContainsFunc(c.Spec.Mounts, func(m containerizer.Mount) bool { return filepath.Clean(m.Destination) == "/dev" }) {
 		return i.rulesOnly(c)

@@ -21,7 +21,7 @@ func prepare(t *testing.T, s *containerizer.Spec) *containerizer.LaunchInfo {
 	t.Helper()
 	c := isolatortest.NewContainer(t, s)
 	c.Rootfs = &containerizer.Rootfs{Path: "/rootfs"}
-	info, err := device.New().Prepare(context.Background(), c.Container)
+	info, err := device.New(device.Options{}).Prepare(context.Background(), c.Container)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestOwnDevDirectory(t *testing.T) {
 func TestCDINamesAreNotIgnored(t *testing.T) {
 	c := isolatortest.NewContainer(t, &containerizer.Spec{CDIDevices: []string{"vendor.com/gpu=0"}})
 	c.Rootfs = &containerizer.Rootfs{Path: "/rootfs"}
-	_, err := device.New().Prepare(context.Background(), c.Container)
+	_, err := device.New(device.Options{}).Prepare(context.Background(), c.Container)
 	if !errors.Is(err, containerizer.ErrUnsupported) || !strings.Contains(err.Error(), `"vendor.com/gpu=0"`) {
 		t.Errorf("Prepare = %v, want that the name is unsupported", err)
 	}
@@ -118,7 +118,7 @@ func TestConformance(t *testing.T) {
 		return func() *containerizer.Spec { return &containerizer.Spec{Devices: []containerizer.Device{d}} }
 	}
 	isolatortest.Run(t, isolatortest.Config{
-		New:  func(*testing.T) containerizer.Isolator { return device.New() },
+		New:  func(*testing.T) containerizer.Isolator { return device.New(device.Options{}) },
 		Spec: one(containerizer.Device{HostPath: "/dev/null", ContainerPath: "/dev/other"}),
 		Fill: func(_ *testing.T, c *containerizer.Container) { c.Rootfs = &containerizer.Rootfs{Path: "/rootfs"} },
 		Refused: map[string]func() *containerizer.Spec{

@@ -4,6 +4,6 @@
 // The isolator is called linux/devices, as in Mesos. It contributes the nodes and
 // the rules; isolators/cgroup, which comes later in the order, enforces the rules.
 //
-// Settings: Spec.Devices, Spec.Security.Privileged. Spec.CDIDevices are refused: their
-// specifications are not read yet. Nothing is acquired.
+// Settings: Spec.Devices, Spec.Security.Privileged. Spec.CDIDevices are the business of
+// isolators/cdi, and refused without it. Nothing is acquired.
 package device

@@ -37,6 +37,7 @@ type Config struct {
 	Monitor string `toml:"monitor"`
 
 	Artifacts  Artifacts  `toml:"artifacts"`
+	CDI        CDI        `toml:"cdi"`
 	Cgroup     Cgroup     `toml:"cgroup"`
 	Client     Client     `toml:"client"`
 	Containers Containers `toml:"containers"`
@@ -339,7 +340,7 @@ func (c *Config) check() error {
 	if _, _, err := c.Pressure.Thresholds(); err != nil {
 		return err
 	}
-	if err := errors.Join(c.Daemon.check(), c.CRI.check(), c.Mesos.check(), c.TCP.check(), c.Tracing.check()); err != nil {
+	if err := errors.Join(c.CDI.check(), c.Daemon.check(), c.CRI.check(), c.Mesos.check(), c.TCP.check(), c.Tracing.check()); err != nil {
 		return err
 	}
 	if _, _, err := c.NRI.Timeouts(); err != nil {

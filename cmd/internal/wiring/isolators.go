@@ -65,7 +65,7 @@ func (n *Node) isolators(images containerizer.VolumeProvisioner) ([]containerize
 	// Volumes take the place of default mounts; filesystem has left those out.
 	list = append(list, volumes...)
 	// Device rules are for the control groups, which come after.
-	list = append(list, device.New())
+	list = append(list, device.New(device.Options{CDI: n.parts.CDI != nil}))
 	list = append(list, groups)
 	// The profile's rules depend on the capabilities.
 	list = append(list, caps, filter, nnp.New(nnp.Options{}))
@@ -85,7 +85,11 @@ func (n *Node) isolators(images containerizer.VolumeProvisioner) ([]containerize
 	}
 	list = slices.DeleteFunc(list, func(i containerizer.Isolator) bool { return !n.selected(i.Name()) })
 	// Those of a program see what all of the others have made.
-	return append(list, n.parts.Isolators...), nil
+	list = append(list, n.parts.Isolators...)
+	if n.parts.CDI != nil { // plug-ins may add names of devices
+		list = append(list, n.parts.CDI(n.cfg))
+	}
+	return list, nil
 }
 
 // required are isolators that the configuration cannot leave out: without them

@@ -50,6 +50,9 @@ type Parts struct {
 	Unpack []string
 	// Isolators are asked after all of the others, whatever the configuration selects.
 	Isolators []containerizer.Isolator
+	// CDI makes what resolves names of devices of the Container Device Interface; without
+	// it they are refused.
+	CDI func(config.Config) containerizer.Isolator
 	// OnStep hears of each step of an operation before it is done; nil is nobody.
 	OnStep func(id containerizer.ContainerID, step string)
 	// OnOperation hears of each that has ended.
