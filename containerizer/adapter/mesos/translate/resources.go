@@ -141,3 +141,39 @@ func memoryGroups(request, limit float64) *specs.LinuxMemory {
 	m.Limit = new(max(int64(limit*mebibyte), minMemory))
 	return m
 }
+
+// Sum is what a control group needs in which all of orders run, without limits of
+// their own: where one has a limit it counts for its request.
+func (t *Translator) Sum(orders []*Order) (specs.LinuxResources, error) {
+	request, limit := quantities{-1, -1}, quantities{-1, -1}
+	for _, o := range orders {
+		r, err := t.requested(o.Resources)
+		if err != nil {
+			return specs.LinuxResources{}, err
+		}
+		l, err := limited(o.Limits, r)
+		if err != nil {
+			return specs.LinuxResources{}, err
+		}
+		request = quantities{add(request.cpus, r.cpus), add(request.mem, r.mem)}
+		if l.cpus < 0 && t.o.EnableCFS {
+			l.cpus = r.cpus
+		}
+		if l.mem < 0 {
+			l.mem = r.mem
+		}
+		limit = quantities{add(limit.cpus, l.cpus), add(limit.mem, l.mem)}
+		if l.cpus < 0 { // it is not bounded, nor can all of them be
+			limit.cpus = math.Inf(1)
+		}
+	}
+	return t.groups(request, limit)
+}
+
+// add adds what is said.
+func add(a, b float64) float64 {
+	if a < 0 || b < 0 {
+		return max(a, b)
+	}
+	return a + b
+}
