@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/adapter/mesos/translate"
 	mesosv1 "github.com/berth-dev/berth/proto/mesos/v1"
 	agentv1 "github.com/berth-dev/berth/proto/mesos/v1/agent"
 )
@@ -26,7 +27,7 @@ func (s *Server) table() map[agentv1.Call_Type]handler {
 		h.needs = needs
 		return h
 	}
-	launch := func(do func(*agentv1.Call) (*order, error)) handler {
+	launch := func(do func(*agentv1.Call) (*translate.Order, error)) handler {
 		return handler{do: func(ctx context.Context, _ http.ResponseWriter, q *request) (*agentv1.Response, int, error) {
 			o, err := do(q.call)
 			if err != nil {
@@ -67,31 +68,31 @@ func (s *Server) table() map[agentv1.Call_Type]handler {
 	}
 }
 
-func standaloneOrder(c *agentv1.Call) (*order, error) {
+func standaloneOrder(c *agentv1.Call) (*translate.Order, error) {
 	l := c.GetLaunchContainer()
-	id, err := idOf(l.GetContainerId())
-	class := classStandalone
+	id, err := translate.IDOf(l.GetContainerId())
+	class := translate.ClassStandalone
 	if !id.IsRoot() {
-		class = classNested
+		class = translate.ClassNested
 	}
-	return &order{id: id, class: class, command: l.GetCommand(), container: l.GetContainer(), resources: l.GetResources(), limits: l.GetLimits()}, err
+	return &translate.Order{ID: id, Class: class, Command: l.GetCommand(), Container: l.GetContainer(), Resources: l.GetResources(), Limits: l.GetLimits()}, err
 }
 
-func nestedOrder(c *agentv1.Call) (*order, error) {
+func nestedOrder(c *agentv1.Call) (*translate.Order, error) {
 	l := c.GetLaunchNestedContainer()
 	id, err := nestedID(l.GetContainerId())
-	return &order{id: id, class: classNested, command: l.GetCommand(), container: l.GetContainer()}, err
+	return &translate.Order{ID: id, Class: translate.ClassNested, Command: l.GetCommand(), Container: l.GetContainer()}, err
 }
 
-func sessionOrder(c *agentv1.Call) (*order, error) {
+func sessionOrder(c *agentv1.Call) (*translate.Order, error) {
 	l := c.GetLaunchNestedContainerSession()
 	id, err := nestedID(l.GetContainerId())
-	return &order{id: id, class: classDebug, command: l.GetCommand(), container: l.GetContainer()}, err
+	return &translate.Order{ID: id, Class: translate.ClassDebug, Command: l.GetCommand(), Container: l.GetContainer()}, err
 }
 
 // nestedID is an id with a parent.
 func nestedID(m *mesosv1.ContainerID) (containerizer.ContainerID, error) {
-	id, err := idOf(m)
+	id, err := translate.IDOf(m)
 	if err == nil && id.IsRoot() {
 		err = invalid("a nested container has to have a parent")
 	}
@@ -107,7 +108,7 @@ func either(id containerizer.ContainerID, standalone, nested string) string {
 }
 
 func (s *Server) waitContainer(ctx context.Context, q *request) (*agentv1.Response, error) {
-	id, err := idOf(q.call.GetWaitContainer().GetContainerId())
+	id, err := translate.IDOf(q.call.GetWaitContainer().GetContainerId())
 	if err != nil {
 		return nil, err
 	}
@@ -145,17 +146,14 @@ func (s *Server) wait(ctx context.Context, q *request, id containerizer.Containe
 	if t.Message != "" {
 		w.Message = &t.Message
 	}
-	limit := t.Limitation
-	if limit == nil && t.OOMKilled {
-		limit = &containerizer.Limitation{Resource: mem, Message: "Memory limit exceeded"}
-	}
+	limit := translate.LimitationOf(t)
 	switch {
 	case limit != nil:
-		w.State, w.Reason = mesosv1.TaskState_TASK_FAILED.Enum(), reasonOf(limit.Resource).Enum()
+		w.State, w.Reason = mesosv1.TaskState_TASK_FAILED.Enum(), translate.ReasonOf(limit).Enum()
 		if w.Message == nil {
 			w.Message = &limit.Message
 		}
-		if limit.Resource == mem {
+		if limit.Resource == translate.Memory {
 			w.Limitation = &mesosv1.TaskResourceLimitation{}
 		}
 	case t.Reason == containerizer.ReasonLaunchFailed:
@@ -164,19 +162,9 @@ func (s *Server) wait(ctx context.Context, q *request, id containerizer.Containe
 	return w, nil
 }
 
-func reasonOf(resource string) mesosv1.TaskStatus_Reason {
-	switch resource {
-	case mem:
-		return mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY
-	case "disk":
-		return mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION_DISK
-	}
-	return mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION
-}
-
 func (s *Server) killContainer(ctx context.Context, q *request) (*agentv1.Response, error) {
 	k := q.call.GetKillContainer()
-	id, err := idOf(k.GetContainerId())
+	id, err := translate.IDOf(k.GetContainerId())
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +209,7 @@ func (s *Server) kill(ctx context.Context, q *request, id containerizer.Containe
 }
 
 func (s *Server) removeContainer(ctx context.Context, q *request) (*agentv1.Response, error) {
-	id, err := idOf(q.call.GetRemoveContainer().GetContainerId())
+	id, err := translate.IDOf(q.call.GetRemoveContainer().GetContainerId())
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +235,7 @@ func (s *Server) remove(ctx context.Context, q *request, id containerizer.Contai
 	}
 	defer s.end(s.launching, id)
 	ctx = context.WithoutCancel(ctx)
-	if _, err := s.find(ctx, id.Root()); err != nil && (!id.IsRoot() || !s.sandboxOf(id).exists()) {
+	if _, err := s.find(ctx, id.Root()); err != nil && (!id.IsRoot() || !s.sandboxOf(id).Exists()) {
 		return &httpError{http.StatusInternalServerError, fmt.Sprintf("the root container: %s", err)}
 	}
 	st, err := s.find(ctx, id)
@@ -260,7 +248,7 @@ func (s *Server) remove(ctx context.Context, q *request, id containerizer.Contai
 		err = nil
 	}
 	if err == nil {
-		err = s.sandboxOf(id).remove()
+		err = s.sandboxOf(id).Remove()
 	}
 	if err != nil {
 		return &httpError{http.StatusInternalServerError, err.Error()}

@@ -18,6 +18,6 @@
 // Who may do what: [Authenticator] says who calls (basic, bearer), [ACLs] what they may,
 // by the names that Mesos has for its actions. Without both everybody may do all.
 //
-// To come, over the same translation: berth-mesos-executor, which speaks the executor
-// API to a stock agent, and the external containerizer's sub-commands.
+// What containers are in the vocabulary is package translate's, which the executor and the
+// external containerizer share.
 package agent

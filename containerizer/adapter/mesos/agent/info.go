@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/adapter/mesos/translate"
 	"github.com/berth-dev/berth/containerizer/log"
 	mesosv1 "github.com/berth-dev/berth/proto/mesos/v1"
 	agentv1 "github.com/berth-dev/berth/proto/mesos/v1/agent"
@@ -104,7 +105,7 @@ func (s *Server) getAgent(context.Context, *request) (*agentv1.Response, error) 
 // which are all that Mesos shows unless more is asked for.
 func (s *Server) getContainers(ctx context.Context, q *request) (*agentv1.Response, error) {
 	c := q.call.GetGetContainers()
-	all, err := s.Engine.List(ctx, containerizer.Filter{Labels: map[string]string{labelClass: ""}})
+	all, err := s.Engine.List(ctx, containerizer.Filter{Labels: map[string]string{translate.LabelClass: ""}})
 	if err != nil {
 		return nil, err
 	}
@@ -123,26 +124,26 @@ func (s *Server) getContainers(ctx context.Context, q *request) (*agentv1.Respon
 }
 
 func (s *Server) containerOf(ctx context.Context, st *containerizer.Status) *agentv1.Response_GetContainers_Container {
-	status := &mesosv1.ContainerStatus{ContainerId: idTo(st.ID)}
+	status := &mesosv1.ContainerStatus{ContainerId: translate.IDTo(st.ID)}
 	if st.PID > 0 {
 		status.ExecutorPid = new(uint32(st.PID)) //nolint:gosec // positive, and of 22 bits
 	}
 	for _, n := range st.Networks {
 		info := &mesosv1.NetworkInfo{Name: new(n.Name)}
 		for _, ip := range n.IPs {
-			info.IpAddresses = append(info.IpAddresses, addressOf(ip))
+			info.IpAddresses = append(info.IpAddresses, translate.AddressOf(ip))
 		}
 		status.NetworkInfos = append(status.NetworkInfos, info)
 	}
 	// The whole id, where Mesos forgets the parents.
-	c := &agentv1.Response_GetContainers_Container{ContainerId: idTo(st.ID), ContainerStatus: status}
+	c := &agentv1.Response_GetContainers_Container{ContainerId: translate.IDTo(st.ID), ContainerStatus: status}
 	if st.State == containerizer.StateRunning {
 		usage, err := s.Engine.Usage(ctx, st.ID)
 		if err != nil { // it may have ended; what is not known is left out
 			s.Log.Debug("a container's usage is left out", log.String("container_id", st.ID.String()), log.Error(err))
 			return c
 		}
-		c.ResourceStatistics = statisticsOf(usage)
+		c.ResourceStatistics = translate.StatisticsOf(usage)
 	}
 	return c
 }

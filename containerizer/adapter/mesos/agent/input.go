@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/adapter/mesos/translate"
 	"github.com/berth-dev/berth/containerizer/log"
 	mesosv1 "github.com/berth-dev/berth/proto/mesos/v1"
 	agentv1 "github.com/berth-dev/berth/proto/mesos/v1/agent"
@@ -25,7 +26,7 @@ func (s *Server) attachInput(ctx context.Context, _ http.ResponseWriter, q *requ
 	if first.GetType() != agentv1.Call_AttachContainerInput_CONTAINER_ID || first.GetContainerId() == nil {
 		return nil, 0, badRequest("the first record has to name the container")
 	}
-	id, err := idOf(first.GetContainerId())
+	id, err := translate.IDOf(first.GetContainerId())
 	if err != nil {
 		return nil, 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/adapter/mesos/translate"
 	agentv1 "github.com/berth-dev/berth/proto/mesos/v1/agent"
 )
 
@@ -40,7 +41,7 @@ func alive(st *containerizer.Status) bool {
 }
 
 // launched does what LAUNCH_CONTAINER and its nested form ask for.
-func (s *Server) launched(ctx context.Context, q *request, o *order) (*agentv1.Response, int, error) {
+func (s *Server) launched(ctx context.Context, q *request, o *translate.Order) (*agentv1.Response, int, error) {
 	status, _, err := s.launch(ctx, q, o, nil)
 	return nil, status, err
 }
@@ -48,41 +49,41 @@ func (s *Server) launched(ctx context.Context, q *request, o *order) (*agentv1.R
 // launch launches a container: 200, or 202 when the id is there already. attach is
 // connected from the first byte; nil leaves the output to the sandbox. The operation
 // goes on when the client leaves.
-func (s *Server) launch(ctx context.Context, q *request, o *order, attach *containerizer.IO) (int, containerizer.Session, error) {
+func (s *Server) launch(ctx context.Context, q *request, o *translate.Order, attach *containerizer.IO) (int, containerizer.Session, error) {
 	if err := s.mayLaunch(q, o); err != nil {
 		return 0, nil, err
 	}
-	if !s.begin(s.launching, o.id) {
+	if !s.begin(s.launching, o.ID) {
 		return http.StatusAccepted, nil, nil
 	}
-	defer s.end(s.launching, o.id)
+	defer s.end(s.launching, o.ID)
 	ctx = context.WithoutCancel(ctx)
-	if there, err := s.isThere(ctx, o.id); there || err != nil {
+	if there, err := s.isThere(ctx, o.ID); there || err != nil {
 		return http.StatusAccepted, nil, err
 	}
 	var parent *containerizer.Status
-	if !o.id.IsRoot() {
+	if !o.ID.IsRoot() {
 		var err error
-		if parent, err = s.find(ctx, o.id.Parent()); err != nil {
+		if parent, err = s.find(ctx, o.ID.Parent()); err != nil {
 			return 0, nil, badRequest("the parent: %s", err)
 		}
 		if parent.State != containerizer.StateRunning {
-			return 0, nil, badRequest("the parent %q is %s, not running", o.id.Parent(), parent.State)
+			return 0, nil, badRequest("the parent %q is %s, not running", o.ID.Parent(), parent.State)
 		}
 	}
-	p, err := s.plan(ctx, o, parent)
+	p, err := s.translator.Plan(ctx, o, parent)
 	if err != nil {
 		return 0, nil, refused(err)
 	}
-	if err := s.prepareSandbox(p); err != nil {
+	if err := p.PrepareSandbox(); err != nil {
 		return 0, nil, &httpError{http.StatusInternalServerError, err.Error()}
 	}
-	if err := s.fetch(ctx, p); err != nil {
+	if err := p.Fetch(ctx, s.Artifacts); err != nil {
 		return 0, nil, refused(err)
 	}
 	session, err := s.run(ctx, p, attach)
 	if err != nil {
-		return 0, nil, refused(s.giveUp(ctx, o.id, err))
+		return 0, nil, refused(s.giveUp(ctx, o.ID, err))
 	}
 	return http.StatusOK, session, nil
 }
@@ -141,59 +142,28 @@ func (s *Server) isThere(ctx context.Context, id containerizer.ContainerID) (boo
 }
 
 // mayLaunch checks the caller, and what can be said of the ids.
-func (s *Server) mayLaunch(q *request, o *order) error {
-	user := o.command.GetUser()
+func (s *Server) mayLaunch(q *request, o *translate.Order) error {
+	user := o.Command.GetUser()
 	var acts []string
-	switch o.class {
-	case classStandalone:
+	switch o.Class {
+	case translate.ClassStandalone:
 		acts = []string{actLaunchStandalone}
-	case classNested:
+	case translate.ClassNested:
 		acts = []string{actLaunchNested, actLaunchNestedUnder}
 	default:
 		acts = []string{actLaunchSession, actLaunchSessionUnder}
 	}
 	for _, act := range acts {
-		if err := s.permit(q.caller, o.id, act, user); err != nil {
+		if err := s.permit(q.caller, o.ID, act, user); err != nil {
 			return err
 		}
 	}
-	second := !o.id.IsRoot() && !o.id.Parent().IsRoot()
-	l := o.container.GetLinuxInfo()
-	if second && (len(o.resources) > 0 || len(o.limits) > 0 || l != nil && l.ShareCgroups != nil && !l.GetShareCgroups()) {
+	second := !o.ID.IsRoot() && !o.ID.Parent().IsRoot()
+	l := o.Container.GetLinuxInfo()
+	if second && (len(o.Resources) > 0 || len(o.Limits) > 0 || l != nil && l.ShareCgroups != nil && !l.GetShareCgroups()) {
 		return badRequest("a container nested in a nested one has no resources, limits or control group of its own")
 	}
 	return nil
-}
-
-// prepareSandbox makes the sandbox and the folders in it that volumes need.
-func (s *Server) prepareSandbox(p *plan) error {
-	if err := p.sandbox.create(p.owner); err != nil {
-		return err
-	}
-	for _, f := range p.folders {
-		if err := f.in.makeFolder(f.rel, p.owner); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fetch brings the artifacts into the sandbox.
-func (s *Server) fetch(ctx context.Context, p *plan) error {
-	if len(p.artifacts) == 0 {
-		return nil
-	}
-	return p.sandbox.within(func(root *os.Root) error {
-		dir, err := root.Open(p.sandbox.rel)
-		if err != nil {
-			return fmt.Errorf("open the sandbox: %w", err)
-		}
-		defer dir.Close() //nolint:errcheck // it was only looked into
-		// By descriptor: containers may have moved what leads there.
-		path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), dir.Fd())
-		_, err = s.Artifacts.Fetch(ctx, path, p.artifacts, containerizer.FetchOptions{Owner: &p.owner})
-		return err
-	})
 }
 
 // keep keeps a session until over is closed, or the server.
@@ -220,24 +190,24 @@ func (s *Server) copyOut(id containerizer.ContainerID, session containerizer.Ses
 }
 
 // run launches what is planned.
-func (s *Server) run(ctx context.Context, p *plan, attach *containerizer.IO) (containerizer.Session, error) {
+func (s *Server) run(ctx context.Context, p *translate.Plan, attach *containerizer.IO) (containerizer.Session, error) {
 	if attach != nil {
-		return s.Engine.Launch(ctx, p.id, p.spec, containerizer.LaunchOptions{Attach: attach})
+		return s.Engine.Launch(ctx, p.ID, p.Spec, containerizer.LaunchOptions{Attach: attach})
 	}
-	stdout, err := p.sandbox.output("stdout", p.owner)
+	stdout, err := p.Sandbox.Output("stdout", p.Owner)
 	if err != nil {
 		return nil, err
 	}
-	if p.spec.Process.Terminal {
-		session, err := s.Engine.Launch(ctx, p.id, p.spec, containerizer.LaunchOptions{Attach: &containerizer.IO{Stdout: stdout}})
+	if p.Spec.Process.Terminal {
+		session, err := s.Engine.Launch(ctx, p.ID, p.Spec, containerizer.LaunchOptions{Attach: &containerizer.IO{Stdout: stdout}})
 		if err != nil {
 			return nil, errors.Join(err, stdout.Close())
 		}
-		s.copyOut(p.id, session, stdout)
+		s.copyOut(p.ID, session, stdout)
 		return nil, nil
 	}
 	defer stdout.Close() //nolint:errcheck // the container has its own
-	stderr, err := p.sandbox.output("stderr", p.owner)
+	stderr, err := p.Sandbox.Output("stderr", p.Owner)
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +218,6 @@ func (s *Server) run(ctx context.Context, p *plan, attach *containerizer.IO) (co
 	}
 	defer null.Close() //nolint:errcheck // as above
 	files := &[3]*os.File{null, stdout, stderr}
-	_, err = s.Engine.Launch(ctx, p.id, p.spec, containerizer.LaunchOptions{Attach: &containerizer.IO{Files: files}})
+	_, err = s.Engine.Launch(ctx, p.ID, p.Spec, containerizer.LaunchOptions{Attach: &containerizer.IO{Files: files}})
 	return nil, err
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/adapter/mesos/translate"
 	"github.com/berth-dev/berth/containerizer/log"
 	agentv1 "github.com/berth-dev/berth/proto/mesos/v1/agent"
 )
@@ -61,8 +62,9 @@ type Options struct {
 type Server struct {
 	Parts
 
-	o     Options
-	calls map[agentv1.Call_Type]handler
+	o          Options
+	translator *translate.Translator
+	calls      map[agentv1.Call_Type]handler
 
 	background sync.WaitGroup
 	closed     chan struct{}
@@ -78,13 +80,13 @@ func New(parts Parts, o Options) (*Server, error) {
 	if !filepath.IsAbs(o.WorkDir) {
 		return nil, fmt.Errorf("work folder %q is not an absolute path: %w", o.WorkDir, containerizer.ErrInvalid)
 	}
-	if o.SandboxDirectory == "" {
-		o.SandboxDirectory = "/mnt/mesos/sandbox"
-	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 30 * time.Second
 	}
 	s := &Server{Parts: parts, o: o, closed: make(chan struct{}), launching: map[containerizer.ContainerID]bool{}, attached: map[containerizer.ContainerID]bool{}, inputs: map[containerizer.ContainerID]*input{}}
+	s.translator = translate.New(parts.Images, s.sandboxOf, translate.Options{
+		Adapter: adapterName, SandboxDirectory: o.SandboxDirectory, SeccompDir: o.SeccompDir, EnableCFS: o.EnableCFS,
+	})
 	s.calls = s.table()
 	return s, nil
 }
@@ -94,6 +96,14 @@ func New(parts Parts, o Options) (*Server, error) {
 func (s *Server) Close() {
 	close(s.closed)
 	s.background.Wait()
+}
+
+// adapterName marks our containers, as their origin.
+const adapterName = "mesos"
+
+// sandboxOf is where a container of the agent has its files.
+func (s *Server) sandboxOf(id containerizer.ContainerID) translate.Sandbox {
+	return translate.SandboxOf(filepath.Join(s.o.WorkDir, "containers", id.Root().String()), id)
 }
 
 // maxBody bounds a request that is no stream, maxRecord a record of one that is.

@@ -10,6 +10,7 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/adapter/mesos/codec"
 	"github.com/berth-dev/berth/containerizer/adapter/mesos/recordio"
+	"github.com/berth-dev/berth/containerizer/adapter/mesos/translate"
 	agentv1 "github.com/berth-dev/berth/proto/mesos/v1/agent"
 )
 
@@ -122,7 +123,7 @@ func heartbeat(interval time.Duration) *agentv1.ProcessIO {
 
 // attachOutput is ATTACH_CONTAINER_OUTPUT.
 func (s *Server) attachOutput(ctx context.Context, w http.ResponseWriter, q *request) (*agentv1.Response, int, error) {
-	id, err := idOf(q.call.GetAttachContainerOutput().GetContainerId())
+	id, err := translate.IDOf(q.call.GetAttachContainerOutput().GetContainerId())
 	if err != nil {
 		return nil, 0, err
 	}
@@ -174,7 +175,7 @@ func (s *Server) session(ctx context.Context, w http.ResponseWriter, q *request)
 		session.Detach()
 	}
 	st.follow(ctx, session)
-	s.endSession(context.WithoutCancel(ctx), o.id)
+	s.endSession(context.WithoutCancel(ctx), o.ID)
 	return nil, 0, nil // the answer has been given
 }
 

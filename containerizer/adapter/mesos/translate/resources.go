@@ -1,4 +1,4 @@
-package agent
+package translate
 
 import (
 	"math"
@@ -26,15 +26,14 @@ const (
 // quantities are what is asked for of what can be bounded. Negative is nothing said.
 type quantities struct{ cpus, mem float64 }
 
-// requested adds up resources. Only those can be given to a container that no framework
-// asks for: without reservation, persistence, and what may be taken back.
-func requested(list []*mesosv1.Resource) (quantities, error) {
+// requested adds up resources. What cannot be given is refused: what is persistent, what
+// may be taken back, and to a container that no framework asks for what is reserved.
+func (t *Translator) requested(list []*mesosv1.Resource) (quantities, error) {
 	q := quantities{-1, -1}
 	for _, r := range list {
 		switch {
-		case r.GetRevocable() != nil || r.GetShared() != nil || len(r.GetReservations()) > 0 || r.GetReservation() != nil,
-			r.GetRole() != "*": //nolint:staticcheck // old clients still say it
-			return q, invalid("resource %.100q is reserved, revocable or shared", r.GetName())
+		case r.GetRevocable() != nil || r.GetShared() != nil || !t.o.Reserved && reserved(r):
+			return q, invalid("resource %.100q is reserved, revocable or shared, which cannot be given", r.GetName())
 		case r.GetDisk().GetPersistence() != nil || r.GetDisk().GetVolume() != nil:
 			return q, invalid("resource %.100q is a persistent volume", r.GetName())
 		}
@@ -60,6 +59,11 @@ func requested(list []*mesosv1.Resource) (quantities, error) {
 	return q, nil
 }
 
+// reserved says whether only some may have r.
+func reserved(r *mesosv1.Resource) bool {
+	return len(r.GetReservations()) > 0 || r.GetReservation() != nil || r.GetRole() != "*" //nolint:staticcheck // old clients still say it
+}
+
 // limited reads limits, which are not below what is requested.
 func limited(limits map[string]*mesosv1.Value_Scalar, request quantities) (quantities, error) {
 	q := quantities{-1, -1}
@@ -83,7 +87,7 @@ func limited(limits map[string]*mesosv1.Value_Scalar, request quantities) (quant
 }
 
 // groups are the control groups' values for a request and limits.
-func (s *Server) groups(request, limit quantities) (specs.LinuxResources, error) {
+func (t *Translator) groups(request, limit quantities) (specs.LinuxResources, error) {
 	var r specs.LinuxResources
 	for _, n := range []float64{request.cpus, limit.cpus} {
 		if n > maxProcessors && !math.IsInf(n, 1) {
@@ -96,7 +100,7 @@ func (s *Server) groups(request, limit quantities) (specs.LinuxResources, error)
 		}
 	}
 	if request.cpus >= 0 || limit.cpus >= 0 {
-		r.CPU = s.cpuGroups(request.cpus, limit.cpus)
+		r.CPU = t.cpuGroups(request.cpus, limit.cpus)
 	}
 	if request.mem >= 0 || limit.mem >= 0 {
 		r.Memory = memoryGroups(request.mem, limit.mem)
@@ -104,12 +108,12 @@ func (s *Server) groups(request, limit quantities) (specs.LinuxResources, error)
 	return r, nil
 }
 
-func (s *Server) cpuGroups(request, limit float64) *specs.LinuxCPU {
+func (t *Translator) cpuGroups(request, limit float64) *specs.LinuxCPU {
 	c := &specs.LinuxCPU{}
 	if request >= 0 {
 		c.Shares = new(max(uint64(request*sharesPerCPU), minShares))
 	}
-	if limit < 0 && s.o.EnableCFS {
+	if limit < 0 && t.o.EnableCFS {
 		limit = request
 	}
 	switch {
@@ -136,4 +140,40 @@ func memoryGroups(request, limit float64) *specs.LinuxMemory {
 	}
 	m.Limit = new(max(int64(limit*mebibyte), minMemory))
 	return m
+}
+
+// Sum is what a control group needs in which all of orders run, without limits of
+// their own: where one has a limit it counts for its request.
+func (t *Translator) Sum(orders []*Order) (specs.LinuxResources, error) {
+	request, limit := quantities{-1, -1}, quantities{-1, -1}
+	for _, o := range orders {
+		r, err := t.requested(o.Resources)
+		if err != nil {
+			return specs.LinuxResources{}, err
+		}
+		l, err := limited(o.Limits, r)
+		if err != nil {
+			return specs.LinuxResources{}, err
+		}
+		request = quantities{add(request.cpus, r.cpus), add(request.mem, r.mem)}
+		if l.cpus < 0 && t.o.EnableCFS {
+			l.cpus = r.cpus
+		}
+		if l.mem < 0 {
+			l.mem = r.mem
+		}
+		limit = quantities{add(limit.cpus, l.cpus), add(limit.mem, l.mem)}
+		if l.cpus < 0 { // it is not bounded, nor can all of them be
+			limit.cpus = math.Inf(1)
+		}
+	}
+	return t.groups(request, limit)
+}
+
+// add adds what is said.
+func add(a, b float64) float64 {
+	if a < 0 || b < 0 {
+		return max(a, b)
+	}
+	return a + b
 }

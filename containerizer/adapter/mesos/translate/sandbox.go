@@ -1,4 +1,4 @@
-package agent
+package translate
 
 import (
 	"errors"
@@ -11,28 +11,29 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// sandbox is where a container's files are. Those of a tree are below that of its root,
+// Sandbox is where a container's files are. Those of a tree are below that of its root,
 // which only we can replace; the rest of the path is written by containers, and is
 // resolved below the root only.
-type sandbox struct {
+type Sandbox struct {
 	root string // absolute path of the root container's
 	rel  string // below it; "." is itself
 }
 
-func (s *Server) sandboxOf(id containerizer.ContainerID) sandbox {
-	elements := strings.Split(id.String(), ".")
-	b := sandbox{root: filepath.Join(s.o.WorkDir, "containers", elements[0]), rel: "."}
-	for _, e := range elements[1:] {
+// SandboxOf is the sandbox of id in the tree whose root has its own at the absolute
+// path root.
+func SandboxOf(root string, id containerizer.ContainerID) Sandbox {
+	b := Sandbox{root: root, rel: "."}
+	for _, e := range strings.Split(id.String(), ".")[1:] {
 		b.rel = filepath.Join(b.rel, "containers", e)
 	}
 	return b
 }
 
-// path is the absolute path on the host.
-func (b sandbox) path() string { return filepath.Join(b.root, b.rel) }
+// Path is the absolute path on the host.
+func (b Sandbox) Path() string { return filepath.Join(b.root, b.rel) }
 
 // mount binds the sandbox, or what is at rel below it.
-func (b sandbox) mount(rel, destination string, options ...string) containerizer.Mount {
+func (b Sandbox) mount(rel, destination string, options ...string) containerizer.Mount {
 	m := containerizer.Mount{Type: containerizer.MountBind, Source: b.root, Destination: destination, Options: options}
 	if sub := filepath.Join(b.rel, rel); sub != "." {
 		m.SubPath = sub
@@ -40,12 +41,12 @@ func (b sandbox) mount(rel, destination string, options ...string) containerizer
 	return m
 }
 
-// create makes the sandbox for owner, and the folders above. It may be there already.
-func (b sandbox) create(owner containerizer.Owner) error {
+// Create makes the sandbox for owner, and the folders above. It may be there already.
+func (b Sandbox) Create(owner containerizer.Owner) error {
 	if err := os.MkdirAll(b.root, 0o750); err != nil { //nolint:gosec // the mode of Mesos
 		return fmt.Errorf("make the sandbox: %w", err)
 	}
-	return b.within(func(root *os.Root) error {
+	return b.Within(func(root *os.Root) error {
 		if b.rel != "." {
 			if err := root.MkdirAll(filepath.Dir(b.rel), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("make the sandbox: %w", err)
@@ -58,8 +59,8 @@ func (b sandbox) create(owner containerizer.Owner) error {
 	})
 }
 
-// within does f with the root's sandbox, which exists.
-func (b sandbox) within(f func(*os.Root) error) error {
+// Within does f with the root's sandbox, which exists.
+func (b Sandbox) Within(f func(*os.Root) error) error {
 	root, err := os.OpenRoot(b.root)
 	if err != nil {
 		return fmt.Errorf("open the sandbox: %w", err)
@@ -68,8 +69,8 @@ func (b sandbox) within(f func(*os.Root) error) error {
 }
 
 // makeFolder makes a folder in the sandbox, which belongs to whom the sandbox does.
-func (b sandbox) makeFolder(rel string, owner containerizer.Owner) error {
-	return b.within(func(root *os.Root) error {
+func (b Sandbox) makeFolder(rel string, owner containerizer.Owner) error {
+	return b.Within(func(root *os.Root) error {
 		path := b.rel
 		for part := range strings.SplitSeq(filepath.Clean(rel), "/") {
 			path = filepath.Join(path, part)
@@ -88,9 +89,9 @@ func (b sandbox) makeFolder(rel string, owner containerizer.Owner) error {
 	})
 }
 
-// output opens the file of the sandbox that a stream goes to.
-func (b sandbox) output(name string, owner containerizer.Owner) (f *os.File, err error) {
-	err = b.within(func(root *os.Root) error {
+// Output opens the file of the sandbox that a stream goes to.
+func (b Sandbox) Output(name string, owner containerizer.Owner) (f *os.File, err error) {
+	err = b.Within(func(root *os.Root) error {
 		var err error
 		f, err = root.OpenFile(filepath.Join(b.rel, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 		if err != nil {
@@ -101,18 +102,18 @@ func (b sandbox) output(name string, owner containerizer.Owner) (f *os.File, err
 	return f, err
 }
 
-// exists says whether there is one, of a root.
-func (b sandbox) exists() bool {
+// Exists says whether there is one, of a root.
+func (b Sandbox) Exists() bool {
 	info, err := os.Lstat(b.root)
 	return err == nil && info.IsDir()
 }
 
-// remove removes the sandbox. It is a no-op when there is none.
-func (b sandbox) remove() error {
+// Remove removes the sandbox. It is a no-op when there is none.
+func (b Sandbox) Remove() error {
 	if b.rel == "." {
 		return os.RemoveAll(b.root)
 	}
-	err := b.within(func(root *os.Root) error { return root.RemoveAll(b.rel) })
+	err := b.Within(func(root *os.Root) error { return root.RemoveAll(b.rel) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

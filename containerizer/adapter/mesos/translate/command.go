@@ -1,4 +1,4 @@
-package agent
+package translate
 
 import (
 	"fmt"
@@ -134,4 +134,26 @@ func artifacts(c *mesosv1.CommandInfo) ([]containerizer.Artifact, error) {
 		list = append(list, a)
 	}
 	return list, nil
+}
+
+// Process is what c runs in the container of like, as a check does: with the variables
+// and in the folder of the container's process.
+func Process(c *mesosv1.CommandInfo, like *containerizer.Spec) (*containerizer.Process, error) {
+	p := &containerizer.Process{User: like.Process.User, AdditionalGroups: like.Process.AdditionalGroups, GroupsPolicy: like.Process.GroupsPolicy, WorkingDir: like.Process.WorkingDir}
+	if c.GetUser() != "" {
+		a, err := lookUp(c.GetUser())
+		if err != nil {
+			return nil, err
+		}
+		a.setUser(p)
+	}
+	if len(c.GetUris()) > 0 {
+		return nil, unsupported("URIs of a command that runs in a container that is there")
+	}
+	own, err := variables(c)
+	if err != nil {
+		return nil, err
+	}
+	p.Env = append(slices.Clone(like.Process.Env), own...)
+	return p, setCommand(p, c, nil)
 }

@@ -1,4 +1,4 @@
-package agent
+package translate
 
 import (
 	"net/netip"
@@ -7,8 +7,8 @@ import (
 	mesosv1 "github.com/berth-dev/berth/proto/mesos/v1"
 )
 
-// addressOf is an address in CIDR notation, without its prefix.
-func addressOf(cidr string) *mesosv1.NetworkInfo_IPAddress {
+// AddressOf is an address in CIDR notation, without its prefix.
+func AddressOf(cidr string) *mesosv1.NetworkInfo_IPAddress {
 	a := &mesosv1.NetworkInfo_IPAddress{Protocol: mesosv1.NetworkInfo_IPv4.Enum(), IpAddress: &cidr}
 	if p, err := netip.ParsePrefix(cidr); err == nil {
 		a.IpAddress = new(p.Addr().String())
@@ -19,8 +19,8 @@ func addressOf(cidr string) *mesosv1.NetworkInfo_IPAddress {
 	return a
 }
 
-// statisticsOf is usage in Mesos's form. What was not measured is left out.
-func statisticsOf(u *containerizer.Usage) *mesosv1.ResourceStatistics {
+// StatisticsOf is usage in Mesos's form. What was not measured is left out.
+func StatisticsOf(u *containerizer.Usage) *mesosv1.ResourceStatistics {
 	r := &mesosv1.ResourceStatistics{Timestamp: new(float64(u.At.UnixNano()) / 1e9)}
 	if c := u.CPU; c != nil {
 		r.CpusUserTimeSecs, r.CpusSystemTimeSecs = new(c.User.Seconds()), new(c.System.Seconds())

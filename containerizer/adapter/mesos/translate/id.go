@@ -1,6 +1,7 @@
-package agent
+package translate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,8 +12,8 @@ import (
 // maxDepth of nesting, as the vocabulary has it: what is deeper is not walked.
 const maxDepth = 32
 
-// idOf is the id of the vocabulary for m. Errors: ErrInvalid.
-func idOf(m *mesosv1.ContainerID) (containerizer.ContainerID, error) {
+// IDOf is the id of the vocabulary for m. Errors: ErrInvalid.
+func IDOf(m *mesosv1.ContainerID) (containerizer.ContainerID, error) {
 	var elements []string
 	for ; m != nil; m = m.GetParent() {
 		if len(elements) == maxDepth {
@@ -27,11 +28,16 @@ func idOf(m *mesosv1.ContainerID) (containerizer.ContainerID, error) {
 	return containerizer.ParseContainerID(strings.Join(elements, "."))
 }
 
-// idTo is id in Mesos's form, with all its parents.
-func idTo(id containerizer.ContainerID) *mesosv1.ContainerID {
+// IDTo is id in Mesos's form, with all its parents.
+func IDTo(id containerizer.ContainerID) *mesosv1.ContainerID {
 	m := &mesosv1.ContainerID{Value: new(id.Base())}
 	if !id.IsRoot() {
-		m.Parent = idTo(id.Parent())
+		m.Parent = IDTo(id.Parent())
 	}
 	return m
+}
+
+// invalid is an error of class ErrInvalid.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, containerizer.ErrInvalid)...)
 }

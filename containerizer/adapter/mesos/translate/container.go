@@ -1,4 +1,4 @@
-package agent
+package translate
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 )
 
 // setLinux fills in namespaces and privileges.
-func (s *Server) setLinux(spec *containerizer.Spec, id containerizer.ContainerID, l *mesosv1.LinuxInfo) error {
+func (t *Translator) setLinux(spec *containerizer.Spec, id containerizer.ContainerID, l *mesosv1.LinuxInfo) error {
 	outer := containerizer.NamespaceParent
 	if id.IsRoot() {
 		outer = containerizer.NamespaceHost
@@ -50,10 +50,10 @@ func (s *Server) setLinux(spec *containerizer.Spec, id containerizer.ContainerID
 	if err := setCapabilities(&spec.Security, l); err != nil {
 		return err
 	}
-	return s.setSeccomp(&spec.Security, l.GetSeccomp())
+	return t.setSeccomp(&spec.Security, l.GetSeccomp())
 }
 
-func (s *Server) setSeccomp(sec *containerizer.Security, i *mesosv1.SeccompInfo) error {
+func (t *Translator) setSeccomp(sec *containerizer.Security, i *mesosv1.SeccompInfo) error {
 	name := i.GetProfileName()
 	switch {
 	case i.GetUnconfined() && name != "":
@@ -61,12 +61,12 @@ func (s *Server) setSeccomp(sec *containerizer.Security, i *mesosv1.SeccompInfo)
 	case i.GetUnconfined():
 		sec.Seccomp = "unconfined"
 	case name == "":
-	case s.o.SeccompDir == "":
+	case t.o.SeccompDir == "":
 		return unsupported("seccomp profile %.100q: there is no folder of profiles", name)
 	case !filepath.IsLocal(name) || strings.ContainsRune(name, 0):
 		return invalid("seccomp profile %.100q is not a name in the folder of profiles", name)
 	default:
-		sec.Seccomp = filepath.Join(s.o.SeccompDir, name)
+		sec.Seccomp = filepath.Join(t.o.SeccompDir, name)
 	}
 	return nil
 }
@@ -174,8 +174,8 @@ func joinNetwork(to *containerizer.Network, n *mesosv1.NetworkInfo) error {
 // volumes are the mounts of a container, and the folders of sandboxes that they need.
 type volumes struct {
 	id           containerizer.ContainerID
-	own, parents sandbox
-	// seen is where the container sees its sandbox; root is rootHost or rootImage.
+	own, parents Sandbox
+	// seen is where the container sees its sandbox; root is RootHost or RootImage.
 	seen, root string
 
 	mounts  []containerizer.Mount
@@ -183,7 +183,7 @@ type volumes struct {
 }
 
 type folder struct {
-	in  sandbox
+	in  Sandbox
 	rel string
 }
 
@@ -196,7 +196,7 @@ func (vs *volumes) add(v *mesosv1.Volume) error {
 	absolute := filepath.IsAbs(destination)
 	if !absolute {
 		destination = filepath.Join(vs.seen, destination)
-	} else if _, err := os.Lstat(destination); vs.root == rootHost && err != nil {
+	} else if _, err := os.Lstat(destination); vs.root == RootHost && err != nil {
 		return invalid("container path %.200q: it would have to be made on the host, because the container has no image", destination)
 	}
 	var options []string
@@ -264,7 +264,7 @@ func (vs *volumes) addHostPath(p *mesosv1.Volume_Source_HostPath, destination st
 	return nil
 }
 
-func (vs *volumes) addSandboxPath(in sandbox, rel, destination string, options []string) error {
+func (vs *volumes) addSandboxPath(in Sandbox, rel, destination string, options []string) error {
 	if !filepath.IsLocal(rel) || strings.ContainsRune(rel, 0) {
 		return invalid("path %.200q does not stay in the sandbox", rel)
 	}

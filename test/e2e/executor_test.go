@@ -1,0 +1,267 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/berth-dev/berth/containerizer/adapter/mesos/executortest"
+	mesosv1 "github.com/berth-dev/berth/proto/mesos/v1"
+)
+
+// mesosExecutor is the executor's program with a scripted agent.
+type mesosExecutor struct {
+	*executortest.Agent
+
+	n       *node
+	cmd     *exec.Cmd
+	sandbox string
+	stderr  *os.File
+}
+
+// mesosExecutor starts the executor of a sandbox, with what follows as its arguments.
+func (n *node) mesosExecutor(a *executortest.Agent, sandbox string, env map[string]string, args ...string) *mesosExecutor {
+	n.t.Helper()
+	x := &mesosExecutor{Agent: a, n: n, sandbox: sandbox}
+	x.cmd = exec.CommandContext(n.t.Context(), binary(n.t, "berth-mesos-executor"), append([]string{
+		"--config", n.configPath(), "--root", filepath.Join(n.dir, "root"), "--state", filepath.Join(n.dir, "state"), "--log-level", "debug",
+	}, args...)...)
+	x.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	for k, v := range a.Environment(sandbox, env) {
+		x.cmd.Env = append(x.cmd.Env, k+"="+v)
+	}
+	var err error
+	if x.stderr, err = os.CreateTemp(n.t.TempDir(), "stderr"); err != nil {
+		n.t.Fatal(err)
+	}
+	x.cmd.Stderr = x.stderr
+	if err := x.cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		_ = x.cmd.Process.Kill() // it has ended, or the test has failed
+		_ = x.cmd.Wait()         // the same
+		if n.t.Failed() {
+			text, _ := os.ReadFile(x.stderr.Name()) // what there is
+			n.t.Logf("the executor's log:\n%s", text)
+		}
+	})
+	return x
+}
+
+// task is one that runs a command in the busybox image.
+func (x *mesosExecutor) task(id, command string) *mesosv1.TaskInfo {
+	t := executortest.Task(id, command)
+	t.Container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_MESOS.Enum(), Mesos: &mesosv1.ContainerInfo_MesosInfo{
+		Image: &mesosv1.Image{Type: mesosv1.Image_DOCKER.Enum(), Docker: &mesosv1.Image_Docker{Name: &x.n.image}},
+	}}
+	return t
+}
+
+// file reads a file of a task's sandbox.
+func (x *mesosExecutor) file(task, name string) string {
+	x.n.t.Helper()
+	b, err := os.ReadFile(filepath.Join(x.sandbox, "tasks", task, name))
+	if err != nil {
+		x.n.t.Error(err)
+	}
+	return string(b)
+}
+
+// wait waits for the executor's end.
+func (x *mesosExecutor) wait() {
+	x.n.t.Helper()
+	if err := x.cmd.Wait(); err != nil {
+		x.n.t.Errorf("the executor: %v", err)
+	}
+}
+
+// TestMesosExecutor: tasks of a stock agent as containers, in both encodings.
+func TestMesosExecutor(t *testing.T) {
+	t.Parallel()
+	for _, encoding := range []string{"json", "protobuf"} {
+		t.Run(encoding, func(t *testing.T) {
+			n := newNode(t)
+			a := executortest.New(t)
+			a.Token = "token"
+			x := n.mesosExecutor(a, t.TempDir(), nil, "--encoding", encoding)
+			x.Subscribe(mesosv1.FrameworkInfo_Capability_TASK_KILLING_STATE)
+			x.Launch(x.task("anchor", "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done")) // the executor stays for it
+			x.Expect("anchor", mesosv1.TaskState_TASK_RUNNING)
+			x.ends(t)
+			x.group(t)
+			x.restarts(t)
+			x.Kill("anchor", time.Minute)
+			x.Expect("anchor", mesosv1.TaskState_TASK_KILLING)
+			if u := x.Expect("anchor", mesosv1.TaskState_TASK_KILLED); !strings.Contains(u.GetMessage(), "status 0") {
+				t.Errorf("the last task ended: %s", u.GetMessage())
+			}
+			x.wait()
+			if got := x.file("anchor", "stdout"); got != "bye\n" {
+				t.Errorf("it wrote %q", got)
+			}
+		})
+	}
+}
+
+// ends: how single tasks end, and what they see.
+func (x *mesosExecutor) ends(t *testing.T) {
+	t.Helper()
+	source := filepath.Join(t.TempDir(), "tool")
+	if err := os.WriteFile(source, []byte("#!/bin/sh\necho fetched $MESOS_TASK_ID $A $MESOS_SANDBOX $MESOS_EXECUTOR_AUTHENTICATION_TOKEN; echo err >&2; exit 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool := x.task("tool", "./tool")
+	tool.Command.Uris = []*mesosv1.CommandInfo_URI{{Value: new("file://" + source), Executable: new(true)}}
+	tool.Command.Environment = &mesosv1.Environment{Variables: []*mesosv1.Environment_Variable{{Name: new("A"), Value: new("b")}}}
+	x.Launch(tool)
+	if u := x.Expect("tool", mesosv1.TaskState_TASK_FAILED); u.GetMessage() != "Command exited with status 3" || u.Reason != nil {
+		t.Errorf("tool ended %v", u)
+	}
+	if out, e := x.file("tool", "stdout"), x.file("tool", "stderr"); out != "fetched tool b /mnt/mesos/sandbox\n" || e != "err\n" {
+		t.Errorf("tool wrote %q and %q", out, e)
+	}
+
+	x.Launch(x.task("oom", "sleep 0.2; x=x; while :; do x=$x$x; done"))
+	if u := x.Expect("oom", mesosv1.TaskState_TASK_FAILED); u.GetReason() != mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY || len(u.GetLimitation().GetResources()) != 1 {
+		t.Errorf("oom ended %v", u)
+	}
+
+	deaf := x.task("deaf", "trap '' TERM; while :; do sleep 0.05; done")
+	x.Launch(deaf)
+	x.Expect("deaf", mesosv1.TaskState_TASK_RUNNING)
+	x.Kill("deaf", 200*time.Millisecond)
+	if u := x.Expect("deaf", mesosv1.TaskState_TASK_KILLED); !strings.Contains(u.GetMessage(), "SIGKILL") {
+		t.Errorf("deaf ended %v", u)
+	}
+
+	host := executortest.Task("host", "readlink /proc/self/ns/net; tty; id -un; pwd") // the host's files
+	host.Container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_MESOS.Enum(), TtyInfo: &mesosv1.TTYInfo{WindowSize: &mesosv1.TTYInfo_WindowSize{Rows: new(uint32(10)), Columns: new(uint32(20))}}}
+	host.Command.User = new("nobody")
+	x.Launch(host)
+	x.Expect("host", mesosv1.TaskState_TASK_FINISHED)
+	ours, err := os.Readlink("/proc/self/ns/net")
+	if got := strings.Split(x.file("host", "stdout"), "\r\n"); err != nil || len(got) != 5 || got[0] != ours || !strings.HasPrefix(got[1], "/dev/") || got[2] != "nobody" || !strings.HasPrefix(got[3], x.sandbox) {
+		t.Errorf("host wrote %q, %v", got, err)
+	}
+
+	missing := x.task("missing", "x")
+	missing.Command = &mesosv1.CommandInfo{Shell: new(false), Value: new("/no/such/program")}
+	x.Launch(missing)
+	if u := x.Expect("missing", mesosv1.TaskState_TASK_FAILED); !strings.Contains(u.GetMessage(), "/no/such/program") && !strings.Contains(u.GetMessage(), "127") {
+		t.Errorf("missing ended %v", u)
+	}
+}
+
+// group: tasks that share a volume of the executor's sandbox and their pid namespace, with
+// a network of its own that is checked from within.
+func (x *mesosExecutor) group(t *testing.T) {
+	t.Helper()
+	volume := []*mesosv1.Volume{{Mode: mesosv1.Volume_RW.Enum(), ContainerPath: new("shared"), Source: &mesosv1.Volume_Source{
+		Type: mesosv1.Volume_Source_SANDBOX_PATH.Enum(), SandboxPath: &mesosv1.Volume_Source_SandboxPath{Type: mesosv1.Volume_Source_SandboxPath_PARENT.Enum(), Path: new("data")},
+	}}}
+	web := x.task("web", "while [ ! -e shared/index.html ]; do sleep 0.02; done; exec httpd -f -p 8080 -h shared")
+	web.Container.Volumes = volume
+	web.Container.NetworkInfos = []*mesosv1.NetworkInfo{{Name: new("berth")}}
+	web.HealthCheck = &mesosv1.HealthCheck{
+		Type: mesosv1.HealthCheck_HTTP.Enum(), Http: &mesosv1.HealthCheck_HTTPCheckInfo{Port: new(uint32(8080)), Path: new("/index.html")},
+		DelaySeconds: new(0.0), IntervalSeconds: new(0.05), GracePeriodSeconds: new(60.0),
+	}
+	web.Check = &mesosv1.CheckInfo{Type: mesosv1.CheckInfo_COMMAND.Enum(), Command: &mesosv1.CheckInfo_Command{Command: &mesosv1.CommandInfo{Value: new("cat shared/index.html; exit 5")}}, DelaySeconds: new(0.0), IntervalSeconds: new(0.05)}
+	writer := x.task("writer", "echo page > shared/index.html; trap 'exit 0' TERM; while :; do sleep 0.05; done")
+	writer.Container.Volumes = volume
+	writer.Container.LinuxInfo = &mesosv1.LinuxInfo{SharePidNamespace: new(true), ShareCgroups: new(false)}
+	x.LaunchGroup(web, writer)
+	u := x.Expect("web", mesosv1.TaskState_TASK_RUNNING)
+	if infos := u.GetContainerStatus().GetNetworkInfos(); len(infos) != 1 || infos[0].GetName() != "berth" || len(infos[0].GetIpAddresses()) == 0 {
+		t.Errorf("web is at %v", u.GetContainerStatus())
+	}
+	for !u.GetHealthy() || u.GetCheckStatus().GetCommand().GetExitCode() != 5 {
+		u = x.Expect("web", mesosv1.TaskState_TASK_RUNNING)
+	}
+	x.Kill("web", -1) // the other goes with it
+	ended := map[string]mesosv1.TaskState{}
+	for len(ended) < 2 {
+		u := x.Update()
+		x.Acknowledge(u)
+		if s := u.GetState(); s != mesosv1.TaskState_TASK_RUNNING && s != mesosv1.TaskState_TASK_KILLING && s != mesosv1.TaskState_TASK_STARTING {
+			ended[u.GetTaskId().GetValue()] = s
+		}
+	}
+	if ended["web"] != mesosv1.TaskState_TASK_KILLED || ended["writer"] != mesosv1.TaskState_TASK_KILLED {
+		t.Errorf("the group ended %v", ended)
+	}
+}
+
+// restarts: the agent dies, and a task ends before it comes back.
+func (x *mesosExecutor) restarts(t *testing.T) {
+	t.Helper()
+	x.Launch(x.task("during", "while [ ! -e go ]; do sleep 0.02; done"))
+	x.Expect("during", mesosv1.TaskState_TASK_RUNNING)
+	x.Stop()
+	if err := os.WriteFile(filepath.Join(x.sandbox, "tasks", "during", "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond) // it may end now, or later
+	x.Start()
+	s := x.Subscribe(mesosv1.FrameworkInfo_Capability_TASK_KILLING_STATE)
+	var last *mesosv1.TaskStatus
+	if u := s.Call.GetUnacknowledgedUpdates(); len(u) > 0 {
+		last = u[len(u)-1].GetStatus()
+		x.Acknowledge(last)
+	} else {
+		last = x.Expect("during", mesosv1.TaskState_TASK_FINISHED)
+	}
+	if last.GetState() != mesosv1.TaskState_TASK_FINISHED {
+		t.Errorf("the task ended %v", last)
+	}
+}
+
+// TestMesosExecutorKilled: one that is killed leaves its tree, and the next removes it. That
+// is told to end ends its tasks.
+func TestMesosExecutorKilled(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	first := n.mesosExecutor(executortest.New(t), t.TempDir(), nil)
+	first.Subscribe()
+	first.Launch(first.task("a", "sleep 1000"))
+	first.Expect("a", mesosv1.TaskState_TASK_RUNNING)
+	if err := first.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.cmd.Wait() // it was killed
+	left := func() []string { return strings.Fields(n.must("ps", "-aq", "--no-trunc")) }
+	before := left()
+	if len(before) == 0 {
+		t.Error("nothing is left, so that this tests nothing")
+	}
+	second := n.mesosExecutor(executortest.New(t), t.TempDir(), nil, "--image", n.image, "--", "sh", "-c", "echo $OF_EXECUTOR; sleep 1000")
+	second.Subscribe()
+	task := executortest.Task("b", "")
+	task.Command, task.Executor = nil, &mesosv1.ExecutorInfo{ExecutorId: &mesosv1.ExecutorID{Value: new("executor")}}
+	second.Launch(task)
+	second.Expect("b", mesosv1.TaskState_TASK_RUNNING)
+	eventually(t, func() string {
+		for _, id := range left() {
+			if slices.Contains(before, id) {
+				return fmt.Sprintf("%s is still there", id)
+			}
+		}
+		return ""
+	})
+	second.Shutdown()
+	second.Expect("b", mesosv1.TaskState_TASK_KILLED)
+	second.wait()
+	if got := second.file("b", "stdout"); got != "yes\n" {
+		t.Errorf("it wrote %q", got)
+	}
+	if ids := left(); len(ids) > 0 {
+		t.Errorf("left: %v", ids)
+	}
+}
