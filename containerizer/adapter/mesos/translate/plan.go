@@ -273,8 +273,6 @@ func (t *Translator) setRoot(ctx context.Context, p *Plan, c *mesosv1.ContainerI
 	return config, nil
 }
 
-
-
 // setHostRoot gives the container the host's root filesystem, with mounts of its own.
 func setHostRoot(spec *containerizer.Spec, parent *containerizer.Status) {
 	spec.RootfsPath = "/"
