@@ -68,6 +68,9 @@ func (b *bench) nested(ctx context.Context) (_ *nested, err error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}}
 	defer a.client.CloseIdleConnections()
+	if err := a.recovered(ctx); err != nil {
+		return nil, err
+	}
 	const parent = `"container_id":{"value":"p"}`
 	if err := a.call(ctx, `{"type":"LAUNCH_CONTAINER","launch_container":{%s,"command":{"value":"sleep 1000"}}}`, parent); err != nil {
 		return nil, err
@@ -88,6 +91,17 @@ func (b *bench) nested(ctx context.Context) (_ *nested, err error) {
 	err = a.call(ctx, `{"type":"REMOVE_CONTAINER","remove_container":{%s}}`, parent)
 	n.destroy = time.Since(start)
 	return n, err
+}
+
+// recovered waits until the daemon has recovered what an earlier one left: nothing.
+func (a *agent) recovered(ctx context.Context) (err error) {
+	for range 500 {
+		if err = a.call(ctx, `{"type":"GET_HEALTH"}`); err == nil {
+			return nil
+		}
+		wait(ctx, 10*time.Millisecond)
+	}
+	return err
 }
 
 // launchMany launches nestedCount containers that go on.
