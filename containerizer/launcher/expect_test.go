@@ -6,10 +6,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/berth-dev/berth/containerizer"
+	"github.com/berth-dev/berth/containerizer/launcher"
+	"github.com/berth-dev/berth/containerizer/monitor/client"
 )
 
 // monitors are the pids of the processes whose command line ends with id.
@@ -21,7 +24,7 @@ func monitors(tb testing.TB, id string) (pids []int) {
 	}
 	for _, f := range files {
 		text, _ := os.ReadFile(f) // it may have ended
-		args := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+		args := strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f))); err == nil && args[len(args)-1] == id {
 			pids = append(pids, pid)
 		}
@@ -66,4 +69,64 @@ func TestExpectInVain(t *testing.T) {
 	l.Expect(id)
 	l.Close()
 	awaitMonitors(t, id, 0)
+}
+
+// A launcher that keeps monitors gives a root one that runs already, and ends with Close
+// those that nobody needed.
+func TestSpares(t *testing.T) {
+	path, err := monitorBinary()
+	if err != nil || os.Getuid() != 0 {
+		t.Skipf("containers need root, and berth-monitor: %v", err)
+	}
+	mark := filepath.Join(t.TempDir(), "no-such-command")
+	l, err := launcher.New(launcher.Options{Monitor: path, ExitCommand: []string{mark}, Spares: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	waiting := strings.Repeat(".", client.MaxLate)
+	spares := func() []int {
+		return slices.DeleteFunc(monitors(t, waiting), func(pid int) bool {
+			line, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline") // it may have ended
+			return !strings.Contains(string(line), mark)
+		})
+	}
+	await := func(n int) []int {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if pids := spares(); len(pids) == n {
+				return pids
+			} else if time.Now().After(deadline) {
+				t.Fatalf("spare monitors %v, want %d", pids, n)
+			}
+		}
+	}
+	if pids := spares(); len(pids) != 0 {
+		t.Errorf("spare monitors before the first launch: %v", pids)
+	}
+	for range 3 {
+		before := spares()
+		r := request(t, "echo out")
+		l.Prepare(testContext(t), r.Container)
+		if pids := awaitMonitors(t, r.Container.ID, 1); len(before) > 0 && !slices.Contains(before, pids[0]) {
+			t.Errorf("the monitor of the container is %v, none of %v", pids, before)
+		}
+		if out, end := run(t, l, r); out != "out\n" || end.ExitCode != 0 {
+			t.Errorf("got %q, %+v", out, end)
+		}
+		await(2)
+	}
+	// One that has died is not used.
+	for _, pid := range await(2) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(0)
+	if out, _ := run(t, l, request(t, "echo again")); out != "again\n" {
+		t.Errorf("got %q", out)
+	}
+	await(2)
+	l.Close()
+	await(0)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -17,15 +18,20 @@ import (
 type Options struct {
 	// Monitor is the absolute path of berth-monitor. Required.
 	Monitor string
-	// ExitCommand is what the monitor executes when the root container id has ended
-	// and nobody waits to tear it down; nil executes nothing.
-	ExitCommand func(id containerizer.ContainerID) []string
+	// ExitCommand is what the monitor executes, with the id of its root container as one
+	// more argument, when that has ended and nobody waits to tear it down; nil executes
+	// nothing.
+	ExitCommand []string
 	// ExitEnv is the environment of the exit command.
 	ExitEnv []string
 	// Log is told of poststop hooks that fail; nil is nobody.
 	Log *log.Logger
 	// Seccomp keeps compiled profiles; nil keeps them in memory only.
 	Seccomp *seccomp.Cache
+	// Spares is how many monitors are kept started for the roots to come, from the first
+	// launch on: starting one takes as long as half of a launch. It is for processes that
+	// live long.
+	Spares int
 	// Tracer hears of the parts of a launch: compile, monitor and program; nil is nobody.
 	Tracer containerizer.Tracer
 }
@@ -41,6 +47,9 @@ type Launcher struct {
 	monitors map[containerizer.ContainerID]*client.Client
 	// expected are those whose container does not exist yet.
 	expected map[containerizer.ContainerID]*client.Client
+	// spares have no container yet.
+	spares []*client.Client
+	closed bool
 }
 
 var (
@@ -85,10 +94,14 @@ func (l *Launcher) Expect(id containerizer.ContainerID) {
 	}
 }
 
-// Close ends the monitors that were expected and not needed.
+// Close ends the monitors that were expected or kept and not needed.
 func (l *Launcher) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, m := range l.spares {
+		_ = m.Close() // likewise
+	}
+	l.spares, l.closed = nil, true
 	for _, m := range l.expected {
 		_ = m.Close() // it has no container, and ends by itself
 	}
@@ -98,8 +111,8 @@ func (l *Launcher) Close() {
 // spawn makes a process that will be the monitor of id.
 func (l *Launcher) spawn(id containerizer.ContainerID) (*client.Client, error) {
 	o := client.Options{Env: l.opts.ExitEnv}
-	if l.opts.ExitCommand != nil {
-		o.ExitCommand = l.opts.ExitCommand(id)
+	if len(l.opts.ExitCommand) > 0 {
+		o.ExitCommand = append(slices.Clone(l.opts.ExitCommand), id.String())
 	}
 	return client.Spawn(l.opts.Monitor, o)
 }
@@ -111,14 +124,19 @@ func (l *Launcher) start(c *containerizer.Container) (m *client.Client, err erro
 	if m := l.monitors[c.ID]; m != nil && !ended(m) {
 		return m, nil
 	}
-	m = l.expected[c.ID]
+	m, late := l.expected[c.ID], ""
 	delete(l.expected, c.ID)
 	if m == nil || ended(m) {
+		if m = l.spare(c.ID); m != nil && len(l.opts.ExitCommand) > 0 {
+			late = c.ID.String()
+		}
+	}
+	if m == nil {
 		if m, err = l.spawn(c.ID); err != nil {
 			return nil, fmt.Errorf("start the monitor: %w", err)
 		}
 	}
-	if err := m.Enter(c.Dir); err != nil {
+	if err := m.Enter(c.Dir, late); err != nil {
 		_ = m.Close() // the error is told
 		return nil, fmt.Errorf("start the monitor: %w", err)
 	}

@@ -22,6 +22,9 @@ import (
 // Launch implements [containerizer.Launcher].
 func (l *Launcher) Launch(ctx context.Context, r containerizer.LaunchRequest) (*containerizer.Launched, error) {
 	c := r.Container
+	if c.ID.IsRoot() {
+		defer l.refill() // when nobody waits for it
+	}
 	if c.Spec.Class == containerizer.ClassPodSandbox && !c.Spec.Process.Init && len(c.Spec.Process.Args)+len(c.Spec.Process.Entrypoint) == 0 {
 		return l.launchSandbox(ctx, r)
 	}

@@ -14,7 +14,8 @@
 // A client starts a monitor by fork and exec, in a session of its own, with a
 // connection as descriptor 3, so the first request can be waiting before the
 // monitor runs. It may do so before there is a container. The first frame is the
-// monitor's home, the private directory of the root container: for later clients it
+// monitor's home, the private directory of the root container, and what the exit command
+// lacked at the start: for later clients it
 // listens there as monitor.sock (mode 0600; other users are refused by their
 // credentials). It ends
 //

@@ -110,19 +110,9 @@ func (m *monitor) finish() int {
 // arguments are those of the process. Package os, which has them, would cost
 // memory.
 func arguments() (argv []string) {
-	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	defer closeIt(fd)
-	var text []byte
-	var buf [1024]byte
-	for {
-		n, e := read(fd, buf[:])
-		if e != 0 || n == 0 {
-			break
-		}
-		text = append(text, buf[:n]...)
+	text, _ := readAll("/proc/self/cmdline") // whole, or nothing can be executed
+	for len(text) > 1 && text[len(text)-2] == 0 {
+		text = text[:len(text)-1] // the room that setLate did not need
 	}
 	for start, i := 0, 0; i < len(text); i++ {
 		if text[i] == 0 {

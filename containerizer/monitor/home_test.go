@@ -2,6 +2,9 @@ package monitor_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +40,7 @@ func TestHomeComesLater(t *testing.T) {
 	if _, err := c.Launch(contextOf(t), r); !errors.Is(err, containerizer.ErrFailedPrecondition) {
 		t.Errorf("launch without a home: %v", err)
 	}
-	if err := c.Enter(dir); err != nil {
+	if err := c.Enter(dir, ""); err != nil {
 		t.Fatal(err)
 	}
 	p, err := c.Launch(contextOf(t), request(t, "a", "sleep 100", dir, options{}))
@@ -64,7 +67,7 @@ func TestHomeComesLater(t *testing.T) {
 func TestHomeComesOnce(t *testing.T) {
 	f := start(t, client.Options{})
 	elsewhere := t.TempDir()
-	if err := f.Enter(elsewhere); err != nil {
+	if err := f.Enter(elsewhere, ""); err != nil {
 		t.Fatal(err)
 	}
 	p := f.launch(request(t, "a", "sleep 100", f.dir, options{}))
@@ -88,5 +91,52 @@ func TestNoHomeNoExitCommand(t *testing.T) {
 	}
 	if exists(path) {
 		t.Error("the exit command was executed")
+	}
+}
+
+// What the exit command still lacks comes with the home, and ps shows it.
+func TestLateArgument(t *testing.T) {
+	command, path := marker(t)
+	if len(path) > client.MaxLate {
+		t.Skipf("%q is too long", path)
+	}
+	c, pidfd := spawned(t, client.Options{ExitCommand: command[:len(command)-1], Late: true})
+	dir := t.TempDir()
+	if err := c.Enter(dir, strings.Repeat("x", client.MaxLate+1)); !errors.Is(err, containerizer.ErrInvalid) {
+		t.Errorf("enter with an argument that is too long: %v", err)
+	}
+	if err := c.Enter(dir, path); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := c.MonitorPID(contextOf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "command line with "+path, func() bool {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		return strings.HasSuffix(strings.TrimRight(string(line), "\x00"), "\x00"+path)
+	})
+	if _, err := c.Launch(contextOf(t), request(t, "a", "true", dir, options{})); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "exit command", func() bool { return exists(path) })
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if !ended(pidfd) {
+		t.Error("the monitor did not end")
+	}
+}
+
+// A monitor that has its whole exit command takes nothing more for it.
+func TestLateArgumentIsRefused(t *testing.T) {
+	command, _ := marker(t)
+	c, _ := spawned(t, client.Options{ExitCommand: command})
+	dir := t.TempDir()
+	if err := c.Enter(dir, "more"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Launch(contextOf(t), request(t, "a", "true", dir, options{})); !errors.Is(err, containerizer.ErrFailedPrecondition) {
+		t.Errorf("launch after it: %v", err)
 	}
 }

@@ -25,7 +25,7 @@ func (m *monitor) request(c *conn, frame []byte, fds []int) {
 		m.keepDescriptors(t, fds)
 		return
 	case wire.TypeHome:
-		m.home(t, fds)
+		m.home(t, body, fds)
 		return
 	default:
 	}
@@ -49,9 +49,9 @@ func (m *monitor) keepDescriptors(t ticket, fds []int) {
 	c.fds = append(c.fds, fds...)
 }
 
-// home takes the directory of the socket, once.
-func (m *monitor) home(t ticket, fds []int) {
-	if m.dir >= 0 || len(fds) != 1 {
+// home takes the directory of the socket, once, and what the exit command still lacks.
+func (m *monitor) home(t ticket, late []byte, fds []int) {
+	if m.dir >= 0 || len(fds) != 1 || len(late) > 0 && setLate(late) != 0 {
 		closeAll(fds)
 		m.malformed(t)
 		return

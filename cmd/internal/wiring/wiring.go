@@ -133,14 +133,16 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 			return nil, err
 		}
 	}
+	spares := 0
+	if n.parts.Resident {
+		spares = spareMonitors
+	}
 	n.native, err = launcher.New(launcher.Options{
-		Monitor: monitor,
-		ExitCommand: func(id containerizer.ContainerID) []string {
-			return append(n.selfCommand(self), "system", "reap", id.String())
-		},
-		ExitEnv: []string{"PATH=" + os.Getenv("PATH")},
-		Seccomp: n.filters, Log: n.logger("launcher"),
-		Tracer: n.parts.Tracer,
+		Monitor:     monitor,
+		ExitCommand: append(n.selfCommand(self), "system", "reap"),
+		ExitEnv:     []string{"PATH=" + os.Getenv("PATH")},
+		Seccomp:     n.filters, Log: n.logger("launcher"),
+		Tracer: n.parts.Tracer, Spares: spares,
 	})
 	return n.native, err
 }
@@ -228,6 +230,10 @@ func (n *Node) SweepBriefly(ctx context.Context) error {
 	n.swept = !left
 	return err
 }
+
+// spareMonitors are kept started by a program that lives long: enough for a launch on
+// each of two processors, at 2 MB each.
+const spareMonitors = 2
 
 // closeTimeout bounds how long a command waits for a teardown. What is cut off is
 // finished by the monitor's exit command, or by the next one.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -20,6 +21,8 @@ type Options struct {
 	// ended and no client that promised to is there to tear it down: a program's
 	// absolute path and its arguments. Empty: the monitor only ends.
 	ExitCommand []string
+	// Late says that the last argument of ExitCommand is left out, and comes with Enter.
+	Late bool
 	// Env is the environment of the exit command.
 	Env []string
 }
@@ -30,24 +33,37 @@ func Start(binary, dir string, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Enter(dir); err != nil {
+	if err := c.Enter(dir, ""); err != nil {
 		_ = c.Close() // the error is told
 		return nil, err
 	}
 	return c, nil
 }
 
+// MaxLate is the length of the longest argument that can come late, in bytes.
+const MaxLate = wire.LateRoom
+
 // Enter tells a monitor that was spawned the private directory of its container,
-// which has to come before the first launch.
-func (c *Client) Enter(dir string) error {
+// which has to come before the first launch, and the last argument of its exit command
+// where that was left out (else "").
+func (c *Client) Enter(dir, last string) error {
+	if len(last) > MaxLate {
+		return fmt.Errorf("the last argument of an exit command has %d bytes, at most %d can come late: %w", len(last), MaxLate, containerizer.ErrInvalid)
+	}
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open monitor directory %q: %w", dir, err)
 	}
 	defer closeAll([]int{fd})
-	_ = c.send(wire.Header{Type: wire.TypeHome}, nil, fd) // where nobody receives it, the first request says why
+	_ = c.send(wire.Header{Type: wire.TypeHome}, late(last), fd) // where nobody receives it, the first request says why
 	return nil
 }
+
+// late is the body of a TypeHome.
+type late string
+
+// Append implements [wire.Body].
+func (l late) Append(b []byte) []byte { return append(b, l...) }
 
 // Spawn makes a process of the program at binary, to be the monitor of a container
 // that need not exist yet. It returns before the monitor runs; when it cannot be
@@ -112,7 +128,11 @@ func (c *Client) spawn(binary string, o Options, conn int) error {
 	// 2 MiB; the monitor takes it back for its own children.
 	before, _ := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
-	pid, err := syscall.ForkExec(path, append([]string{binary}, o.ExitCommand...), attr)
+	argv := append([]string{binary}, o.ExitCommand...)
+	if o.Late {
+		argv = append(argv, strings.Repeat(string(wire.LateFill), wire.LateRoom))
+	}
+	pid, err := syscall.ForkExec(path, argv, attr)
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, uintptr(before), 0, 0, 0)
 	thpMu.Unlock()
 	if err != nil {

@@ -7,6 +7,14 @@ package wire
 // not exist when the monitor is started.
 const ConnFD = 3
 
+// A monitor that is started before it is known for which container has LateRoom bytes
+// LateFill as the last argument of its exit command; the body of its TypeHome is what
+// comes there.
+const (
+	LateRoom = 64
+	LateFill = '.'
+)
+
 // SocketName is the name of the listening socket in the monitor's directory.
 const SocketName = "monitor.sock"
 
