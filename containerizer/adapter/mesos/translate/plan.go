@@ -44,6 +44,8 @@ type Options struct {
 	SeccompDir string
 	// EnableCFS bounds processor time by requests as well as limits.
 	EnableCFS bool
+	// Docker takes containers of type DOCKER, which are no different then.
+	Docker bool
 	// Reserved takes resources that are reserved, as those of frameworks are.
 	Reserved bool
 }
@@ -89,6 +91,14 @@ type Plan struct {
 // Plan translates an order. parent is nil for a root. Nothing is done but that the
 // container's image is pulled, on whose configuration some of it depends.
 func (t *Translator) Plan(ctx context.Context, o *Order, parent *containerizer.Status) (*Plan, error) {
+	if t.o.Docker && o.Container != nil && o.Container.GetType() == mesosv1.ContainerInfo_DOCKER {
+		same := *o
+		var err error
+		if same.Container, err = fromDocker(o.Container); err != nil {
+			return nil, err
+		}
+		o = &same
+	}
 	p := &Plan{ID: o.ID, Sandbox: t.sandboxes(o.ID), Spec: &containerizer.Spec{
 		Origin: &containerizer.Origin{Adapter: t.o.Adapter}, Labels: map[string]string{LabelClass: o.Class},
 	}}
