@@ -158,11 +158,51 @@ func (x *mesosExecutor) ends(t *testing.T) {
 		t.Errorf("host wrote %q, %v", got, err)
 	}
 
+	secret := x.task("secret", "echo $S; while [ ! -e go ]; do sleep 0.02; done")
+	secret.Command.Environment = &mesosv1.Environment{Variables: []*mesosv1.Environment_Variable{{
+		Name: new("S"), Type: mesosv1.Environment_Variable_SECRET.Enum(), Secret: &mesosv1.Secret{Type: mesosv1.Secret_VALUE.Enum(), Value: &mesosv1.Secret_Value{Data: []byte("hush-" + x.sandbox)}},
+	}}}
+	x.Launch(secret)
+	x.Expect("secret", mesosv1.TaskState_TASK_RUNNING)
+	eventually(t, func() string {
+		if got := x.file("secret", "stdout"); got != "hush-"+x.sandbox+"\n" {
+			return fmt.Sprintf("secret wrote %q", got)
+		}
+		return ""
+	})
+	x.n.nowhere([]byte("hush-" + x.sandbox))
+	if err := os.WriteFile(filepath.Join(x.sandbox, "tasks", "secret", "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x.Expect("secret", mesosv1.TaskState_TASK_FINISHED)
+
 	missing := x.task("missing", "x")
 	missing.Command = &mesosv1.CommandInfo{Shell: new(false), Value: new("/no/such/program")}
 	x.Launch(missing)
 	if u := x.Expect("missing", mesosv1.TaskState_TASK_FAILED); !strings.Contains(u.GetMessage(), "/no/such/program") && !strings.Contains(u.GetMessage(), "127") {
 		t.Errorf("missing ended %v", u)
+	}
+}
+
+// nowhere looks for what must not be in any file of the node.
+func (n *node) nowhere(secret []byte) {
+	n.t.Helper()
+	seen := 0
+	err := filepath.WalkDir(n.dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil //nolint:nilerr // it went meanwhile
+		}
+		b, err := os.ReadFile(path)
+		if err == nil {
+			seen++
+		}
+		if bytes.Contains(b, secret) {
+			n.t.Errorf("%s has the secret", path)
+		}
+		return nil
+	})
+	if err != nil || seen == 0 {
+		n.t.Errorf("%d files were looked at, %v", seen, err)
 	}
 }
 

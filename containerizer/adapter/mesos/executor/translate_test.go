@@ -1,6 +1,7 @@
 package executor_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -264,5 +265,26 @@ func TestDocker(t *testing.T) {
 	want := containerizer.Network{Networks: []containerizer.NetworkAttachment{{Name: "berth"}}, Ports: []containerizer.PortMapping{{Protocol: "tcp", HostPort: 31000, ContainerPort: 80}}}
 	if s.Image == nil || s.Image.Reference != "nginx" || s.Image.Pull != containerizer.PullMissing || !cmp.Equal(s.Network, want) || s.Namespaces.Network.Mode != containerizer.NamespacePrivate {
 		t.Errorf("image %+v, network %+v", s.Image, s.Network)
+	}
+}
+
+// TestSecret: a secret by value is for the process, and in no description.
+func TestSecret(t *testing.T) {
+	t.Parallel()
+	f := start(t, executor.Options{}, nil)
+	f.Subscribe()
+	task := executortest.Task("a", "x")
+	task.Command.Environment = &mesosv1.Environment{Variables: []*mesosv1.Environment_Variable{
+		{Name: new("S"), Type: mesosv1.Environment_Variable_SECRET.Enum(), Secret: &mesosv1.Secret{Type: mesosv1.Secret_VALUE.Enum(), Value: &mesosv1.Secret_Value{Data: []byte("hush")}}},
+		{Name: new("P"), Value: new("plain")},
+	}}
+	f.Launch(task)
+	f.Expect("a", running)
+	c := f.container("a")
+	if text, err := json.Marshal(c.spec); err != nil || strings.Contains(string(text), "hush") || !strings.Contains(string(text), "P=plain") {
+		t.Errorf("the description is %s, %v", text, err)
+	}
+	if want := []string{"S=hush"}; !slices.Equal(c.secret, want) {
+		t.Errorf("secrets %q, want %q", c.secret, want)
 	}
 }

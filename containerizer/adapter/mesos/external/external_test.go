@@ -290,7 +290,7 @@ func TestControl(t *testing.T) {
 	if _, err := serve(t, e, nil, "launch", launch(t.TempDir())); err != nil {
 		t.Fatal(err)
 	}
-	mem := &mesosv0.Resource{Name: new("mem"), Type: mesosv0.Value_SCALAR.Enum(), Scalar: &mesosv0.Value_Scalar{Value: new(256.0)}, Role: new("prod")}
+	mem := &mesosv0.Resource{Name: new("mem"), Type: mesosv0.Value_SCALAR.Enum(), Scalar: &mesosv0.Value_Scalar{Value: new(256.0)}, Reservations: []*mesosv0.Resource_ReservationInfo{{Role: new("prod")}}}
 	if _, err := serve(t, e, nil, "update", &externalv0.Update{ContainerId: id("c"), Resources: []*mesosv0.Resource{mem}}); err != nil || *e.updated.Linux.Memory.Limit != 256<<20 {
 		t.Errorf("update: %v, %+v", err, e.updated)
 	}

@@ -20,7 +20,7 @@ func fromDocker(c *mesosv1.ContainerInfo) (*mesosv1.ContainerInfo, error) {
 		return nil, unsupported("a privileged container")
 	case len(d.GetParameters()) > 0:
 		return nil, unsupported("parameter %.100q for the command line of Docker", d.GetParameters()[0].GetKey())
-	case d.GetVolumeDriver() != "": //nolint:staticcheck // old frameworks still say it
+	case d.GetVolumeDriver() != "":
 		return nil, unsupported("volumes of a driver of Docker")
 	}
 	c = proto.CloneOf(c)

@@ -46,6 +46,9 @@ type Options struct {
 	EnableCFS bool
 	// Docker takes containers of type DOCKER, which are no different then.
 	Docker bool
+	// Secrets takes variables that are secrets, which whoever launches has to keep out of
+	// the description.
+	Secrets bool
 	// Reserved takes resources that are reserved, as those of frameworks are.
 	Reserved bool
 }
@@ -80,10 +83,13 @@ type Order struct {
 
 // Plan is what an order comes to. Spec may be changed before it is used.
 type Plan struct {
-	ID        containerizer.ContainerID
-	Spec      *containerizer.Spec
-	Sandbox   Sandbox
-	Owner     containerizer.Owner
+	ID      containerizer.ContainerID
+	Spec    *containerizer.Spec
+	Sandbox Sandbox
+	Owner   containerizer.Owner
+	// SecretEnv are for LaunchOptions.
+	SecretEnv []string
+
 	artifacts []containerizer.Artifact
 	folders   []folder
 }
@@ -118,10 +124,14 @@ func (t *Translator) Plan(ctx context.Context, o *Order, parent *containerizer.S
 		return nil, err
 	}
 	user.setUser(&p.Spec.Process)
-	own, err := variables(o.Command)
+	own, secret, err := variables(o.Command)
 	if err != nil {
 		return nil, err
 	}
+	if len(secret) > 0 && !t.o.Secrets {
+		return nil, unsupported("secrets would be recorded in clear")
+	}
+	p.SecretEnv = secret
 	p.Spec.Process.Env = append(append(p.Spec.Process.Env, o.Env...), own...) // the user's come last, and win
 	if p.artifacts, err = artifacts(o.Command); err != nil {
 		return nil, err
