@@ -45,7 +45,7 @@ build: ## static binaries in bin/, CNI plugins in bin/cni/ (GOARCH=arm64: in bin
 .PHONY: install
 install: build ## install binaries, plugins, man pages and systemd units below DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/berth/cni $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 755 $(BIN)/berth $(BIN)/berth-client $(BIN)/berth-images $(BIN)/berth-unpack $(BIN)/berth-monitor $(BIN)/berthd $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BIN)/berth $(BIN)/berth-client $(BIN)/berth-images $(BIN)/berth-unpack $(BIN)/berth-monitor $(BIN)/berthd $(BIN)/berth-mesos $(BIN)/berth-mesos-executor $(DESTDIR)$(PREFIX)/bin/
 	sed 's#@BINDIR@#$(PREFIX)/bin#' cmd/berthd/systemd/berthd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/berthd.service
 	install -m 644 cmd/berthd/systemd/berthd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	install -m 755 $(BIN)/cni/* $(DESTDIR)$(PREFIX)/lib/berth/cni/

@@ -14,6 +14,9 @@ type LaunchOptions struct {
 	// Artifacts, when set, is told how the fetch of the container's artifacts gets on:
 	// from one goroutine at a time, and it must return quickly.
 	Artifacts func(ArtifactProgress)
+	// SecretEnv are variables of the process, as KEY=VALUE, that win over those of its
+	// description. They are in no record: Launch only, and a Start anew is without them.
+	SecretEnv []string
 }
 
 // Lifecycle makes containers, lets them run and ends them. Every change is an

@@ -93,7 +93,8 @@ type Starter interface {
 }
 
 // Watcher is implemented by isolators that notice a container running into a
-// limit. Watch blocks until that happens, or ctx ends (nil, ctx.Err()).
+// limit. Watch blocks until that happens, or ctx ends (nil, ctx.Err()); where there is
+// nothing to watch for it returns nil, nil.
 type Watcher interface {
 	Watch(ctx context.Context, c *Container) (*Limitation, error)
 }

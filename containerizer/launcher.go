@@ -46,6 +46,8 @@ type LaunchRequest struct {
 	Info *LaunchInfo
 	// IO attaches a client from the first byte of output; nil attaches none.
 	IO *IO
+	// SecretEnv are variables that are written down nowhere.
+	SecretEnv []string
 	// Hold keeps the process at its very last step, before execve, until Start.
 	Hold bool
 	// Isolate is called while the process is held at the barrier, if Info.Barrier.

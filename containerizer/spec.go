@@ -76,6 +76,10 @@ type Spec struct {
 	Origin *Origin `json:"origin,omitempty"`
 }
 
+// AnnotationAnonymousVolumes lists, comma separated, the volumes among Spec.Mounts that
+// were made for the container alone. With AutoRemove they go with it.
+const AnnotationAnonymousVolumes = "berth.volumes.anonymous"
+
 // Origin tells who asked for a container, and in which words: an adapter has no records
 // of its own, and finds here what a scheduler wants to see again.
 type Origin struct {

@@ -77,7 +77,7 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 	e.step(op, "launch.process")
 	inner, end := containerizer.Span(ctx, e.opts.Tracer, l.id, "process", "")
 	launched, err := e.launcher.Launch(inner, containerizer.LaunchRequest{
-		Container: c, Info: info, IO: o.Attach, Hold: op.kind == opPrepare,
+		Container: c, Info: info, IO: o.Attach, SecretEnv: o.SecretEnv, Hold: op.kind == opPrepare,
 		Isolate: func(ctx context.Context, pid int) error { return e.atBarrier(ctx, op, h, c, pid) },
 	})
 	end(err)

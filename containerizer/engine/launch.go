@@ -29,6 +29,9 @@ func (e *Engine) create(ctx context.Context, kind opKind, id containerizer.Conta
 	if err := ValidateSpec(id, spec); err != nil {
 		return nil, err
 	}
+	if err := checkSecretEnv(o.SecretEnv); err != nil {
+		return nil, err
+	}
 	if err := e.ready(ctx); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,6 +175,17 @@ func validateCPU(c *specs.LinuxCPU) error {
 		return invalid("CPU quota of %d µs is below 1000", *c.Quota)
 	case hasControl(c.Cpus) || hasControl(c.Mems):
 		return invalid("CPU set %q or memory nodes %q hold control characters", c.Cpus, c.Mems)
+	}
+	return nil
+}
+
+// checkSecretEnv checks variables without telling their values.
+func checkSecretEnv(env []string) error {
+	for _, kv := range env {
+		name, _, is := strings.Cut(kv, "=")
+		if !is || name == "" || strings.ContainsRune(kv, 0) {
+			return fmt.Errorf("a secret variable is not KEY=VALUE without a NUL byte: %w", containerizer.ErrInvalid)
+		}
 	}
 	return nil
 }

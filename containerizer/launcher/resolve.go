@@ -83,6 +83,16 @@ func (l *Launcher) addFilter(cfg *launch.Config, info *containerizer.LaunchInfo)
 	return nil
 }
 
+// override is env with the variables of more, which win.
+func override(env, more []string) []string {
+	for _, kv := range more {
+		key, _, _ := strings.Cut(kv, "=")
+		env = slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, key+"=") })
+		env = append(env, kv)
+	}
+	return env
+}
+
 // environment completes what the engine merged: isolators' variables come first,
 // and what only the node knows is added where nobody said otherwise.
 func environment(p *containerizer.Process, info *containerizer.LaunchInfo, who *identity) []string {

@@ -187,6 +187,7 @@ func (l *Launcher) fill(b *built, r containerizer.LaunchRequest) error {
 	if info.Hooks != nil {
 		b.oci = ociConfig(c, cfg)
 	}
+	cfg.Process.Env = override(cfg.Process.Env, r.SecretEnv) // behind the bundle's record
 	if b.program, err = launch.Compile(cfg); err != nil {
 		return err
 	}

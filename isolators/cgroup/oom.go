@@ -90,11 +90,10 @@ func (i *Isolator) oomMessage(c *containerizer.Container, g group) string {
 }
 
 // Watch implements containerizer.Watcher: with Options.EndOnOOM it returns when a
-// process of c was killed for want of memory, otherwise never before ctx ends.
+// process of c was killed for want of memory; without there is nothing to watch for.
 func (i *Isolator) Watch(ctx context.Context, c *containerizer.Container) (*containerizer.Limitation, error) {
 	if !i.endOnOOM || i.node.of(memory) == nil || c.Spec.ShareCgroup {
-		<-ctx.Done()
-		return nil, ctx.Err()
+		return nil, nil
 	}
 	g, err := i.own(c, "watch")
 	if err != nil {
@@ -111,8 +110,7 @@ func (i *Isolator) Watch(ctx context.Context, c *containerizer.Container) (*cont
 		if !gone(err) {
 			return nil, fmt.Errorf("watch for OOM kills in %q: %w", dir, err)
 		}
-		<-ctx.Done() // nothing is left that could run out of memory
-		return nil, ctx.Err()
+		return nil, nil // nothing is left that could run out of memory
 	}
 	defer func() { _ = events.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })

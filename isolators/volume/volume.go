@@ -23,6 +23,8 @@ type Isolator struct {
 	name  string
 	types []containerizer.MountType
 	mount func(context.Context, *containerizer.Container, int, containerizer.Mount, *containerizer.LaunchInfo) error
+	// cleanup removes what is not in the container's directory; nil is nothing.
+	cleanup func(*containerizer.Container) error
 }
 
 var _ containerizer.Isolator = (*Isolator)(nil)
@@ -30,11 +32,11 @@ var _ containerizer.Isolator = (*Isolator)(nil)
 // All returns the isolators of this package.
 func All(o Options) []containerizer.Isolator {
 	return []containerizer.Isolator{
-		&Isolator{"volume/host_path", []containerizer.MountType{containerizer.MountBind}, mountHostPath},
-		&Isolator{"volume/sandbox_path", []containerizer.MountType{containerizer.MountSandboxPath}, mountSandboxPath},
-		&Isolator{"volume/named", []containerizer.MountType{containerizer.MountVolume}, o.mountNamed},
-		&Isolator{"volume/image", []containerizer.MountType{containerizer.MountImage}, o.mountImage},
-		&Isolator{"volume/tmpfs", []containerizer.MountType{containerizer.MountTmpfs, containerizer.MountFilesystem}, mountFilesystem},
+		&Isolator{"volume/host_path", []containerizer.MountType{containerizer.MountBind}, mountHostPath, nil},
+		&Isolator{"volume/sandbox_path", []containerizer.MountType{containerizer.MountSandboxPath}, mountSandboxPath, nil},
+		&Isolator{"volume/named", []containerizer.MountType{containerizer.MountVolume}, o.mountNamed, o.removeAnonymous},
+		&Isolator{"volume/image", []containerizer.MountType{containerizer.MountImage}, o.mountImage, nil},
+		&Isolator{"volume/tmpfs", []containerizer.MountType{containerizer.MountTmpfs, containerizer.MountFilesystem}, mountFilesystem, nil},
 	}
 }
 
@@ -62,8 +64,14 @@ func (i *Isolator) Prepare(ctx context.Context, c *containerizer.Container) (*co
 }
 
 // Cleanup implements [containerizer.Isolator]. What was made goes with the
-// container's directory and root filesystem.
-func (i *Isolator) Cleanup(context.Context, *containerizer.Container) error { return nil }
+// container's directory and root filesystem; anonymous volumes go with a container that
+// goes by itself.
+func (i *Isolator) Cleanup(_ context.Context, c *containerizer.Container) error {
+	if i.cleanup == nil {
+		return nil
+	}
+	return i.cleanup(c)
+}
 
 func (i *Isolator) makes(t containerizer.MountType) bool { return slices.Contains(i.types, t) }
 

@@ -1,6 +1,9 @@
 package e2e_test
 
 import (
+	"bytes"
+	"context"
+	endian "encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/berth-dev/berth/containerizer/adapter/mesos/executortest"
+	mesosv0 "github.com/berth-dev/berth/proto/mesos"
+	externalv0 "github.com/berth-dev/berth/proto/mesos/containerizer"
 	mesosv1 "github.com/berth-dev/berth/proto/mesos/v1"
 )
 
@@ -151,11 +158,51 @@ func (x *mesosExecutor) ends(t *testing.T) {
 		t.Errorf("host wrote %q, %v", got, err)
 	}
 
+	secret := x.task("secret", "echo $S; while [ ! -e go ]; do sleep 0.02; done")
+	secret.Command.Environment = &mesosv1.Environment{Variables: []*mesosv1.Environment_Variable{{
+		Name: new("S"), Type: mesosv1.Environment_Variable_SECRET.Enum(), Secret: &mesosv1.Secret{Type: mesosv1.Secret_VALUE.Enum(), Value: &mesosv1.Secret_Value{Data: []byte("hush-" + x.sandbox)}},
+	}}}
+	x.Launch(secret)
+	x.Expect("secret", mesosv1.TaskState_TASK_RUNNING)
+	eventually(t, func() string {
+		if got := x.file("secret", "stdout"); got != "hush-"+x.sandbox+"\n" {
+			return fmt.Sprintf("secret wrote %q", got)
+		}
+		return ""
+	})
+	x.n.nowhere([]byte("hush-" + x.sandbox))
+	if err := os.WriteFile(filepath.Join(x.sandbox, "tasks", "secret", "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x.Expect("secret", mesosv1.TaskState_TASK_FINISHED)
+
 	missing := x.task("missing", "x")
 	missing.Command = &mesosv1.CommandInfo{Shell: new(false), Value: new("/no/such/program")}
 	x.Launch(missing)
 	if u := x.Expect("missing", mesosv1.TaskState_TASK_FAILED); !strings.Contains(u.GetMessage(), "/no/such/program") && !strings.Contains(u.GetMessage(), "127") {
 		t.Errorf("missing ended %v", u)
+	}
+}
+
+// nowhere looks for what must not be in any file of the node.
+func (n *node) nowhere(secret []byte) {
+	n.t.Helper()
+	seen := 0
+	err := filepath.WalkDir(n.dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil //nolint:nilerr // it went meanwhile
+		}
+		b, err := os.ReadFile(path)
+		if err == nil {
+			seen++
+		}
+		if bytes.Contains(b, secret) {
+			n.t.Errorf("%s has the secret", path)
+		}
+		return nil
+	})
+	if err != nil || seen == 0 {
+		n.t.Errorf("%d files were looked at, %v", seen, err)
 	}
 }
 
@@ -263,5 +310,133 @@ func TestMesosExecutorKilled(t *testing.T) {
 	}
 	if ids := left(); len(ids) > 0 {
 		t.Errorf("left: %v", ids)
+	}
+}
+
+// external is a call of an agent to its external containerizer: m in a frame, and the
+// answer's message.
+func (n *node) external(command string, env []string, m proto.Message) (message []byte, code int) {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
+	defer cancel()
+	cmd := n.command(ctx, "mesos", "external", command)
+	cmd.Env = append(os.Environ(), env...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer r.Close() //nolint:errcheck // only read
+	defer w.Close() //nolint:errcheck // it stays open for as long as the call takes: agents do not close it
+	if m != nil {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if _, err := w.Write(append(endian.LittleEndian.AppendUint32(nil, uint32(len(b))), b...)); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = r, &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		n.t.Logf("berth mesos external %s: %v: %s", command, err, &stderr)
+	}
+	out := stdout.Bytes()
+	if len(out) > 0 && (len(out) < 4 || int(endian.LittleEndian.Uint32(out)) != len(out)-4) {
+		n.t.Fatalf("berth mesos external %s answers %q, which is no frame", command, out)
+	}
+	return out[min(4, len(out)):], cmd.ProcessState.ExitCode()
+}
+
+// TestMesosExternal: berth as the external containerizer of an old agent.
+func TestMesosExternal(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	scalar := func(name string, value float64) *mesosv0.Resource {
+		return &mesosv0.Resource{Name: &name, Type: mesosv0.Value_SCALAR.Enum(), Scalar: &mesosv0.Value_Scalar{Value: &value}}
+	}
+	id := func(s string) *mesosv0.ContainerID { return &mesosv0.ContainerID{Value: &s} }
+	launch := func(name, script string) (dir string) {
+		t.Helper()
+		dir = t.TempDir()
+		_, code := n.external("launch", []string{"MESOS_EXECUTOR_ID=e", "MESOS_DEFAULT_CONTAINER_IMAGE=" + n.image}, &externalv0.Launch{
+			ContainerId: id(name), Directory: &dir, ExecutorInfo: &mesosv0.ExecutorInfo{
+				ExecutorId: &mesosv0.ExecutorID{Value: new("e")}, Command: &mesosv0.CommandInfo{Value: &script},
+				Resources: []*mesosv0.Resource{scalar("cpus", 0.1), scalar("mem", 64)},
+			},
+		})
+		if code != 0 {
+			t.Fatalf("launch of %s: exit status %d", name, code)
+		}
+		return dir
+	}
+	ids := func() (all []string) {
+		t.Helper()
+		b, code := n.external("containers", nil, nil)
+		m := &externalv0.Containers{}
+		if err := proto.Unmarshal(b, m); err != nil || code != 0 {
+			t.Fatalf("containers: %v, exit status %d", err, code)
+		}
+		for _, c := range m.GetContainers() {
+			all = append(all, c.GetValue())
+		}
+		slices.Sort(all)
+		return all
+	}
+	wait := func(name string) *externalv0.Termination {
+		t.Helper()
+		b, code := n.external("wait", nil, &externalv0.Wait{ContainerId: id(name)})
+		m := &externalv0.Termination{}
+		if err := proto.Unmarshal(b, m); err != nil || code != 0 {
+			t.Fatalf("wait for %s: %v, exit status %d", name, err, code)
+		}
+		return m
+	}
+	if _, code := n.external("recover", nil, nil); code != 0 {
+		t.Errorf("recover: exit status %d", code)
+	}
+	dir := launch("short", "echo $MESOS_EXECUTOR_ID; until [ -e go ]; do sleep 0.02; done; exit 3")
+	launch("long", "sleep 1000")
+	if got := ids(); !slices.Equal(got, []string{"long", "short"}) {
+		t.Errorf("containers %q", got)
+	}
+	usage, code := n.external("usage", nil, &externalv0.Usage{ContainerId: id("long")})
+	statistics := &mesosv0.ResourceStatistics{}
+	if err := proto.Unmarshal(usage, statistics); err != nil || code != 0 || statistics.GetMemLimitBytes() != 64<<20 {
+		t.Errorf("usage: %v, exit status %d, %v", err, code, statistics)
+	}
+	if _, code := n.external("update", nil, &externalv0.Update{ContainerId: id("long"), Resources: []*mesosv0.Resource{scalar("mem", 96)}}); code != 0 {
+		t.Errorf("update: exit status %d", code)
+	}
+	usage, _ = n.external("usage", nil, &externalv0.Usage{ContainerId: id("long")})
+	if err := proto.Unmarshal(usage, statistics); err != nil || statistics.GetMemLimitBytes() != 96<<20 {
+		t.Errorf("usage after the update: %v, %v", err, statistics)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if end := wait("short"); end.GetStatus() != 3<<8 || end.State != nil {
+		t.Errorf("short ended %v", end)
+	}
+	if out, err := os.ReadFile(filepath.Join(dir, "stdout")); err != nil || string(out) != "e\n" {
+		t.Errorf("it wrote %q, %v", out, err)
+	}
+	launch("greedy", "sleep 0.2; x=x; while :; do x=$x$x; done")
+	if end := wait("greedy"); end.GetState() != mesosv0.TaskState_TASK_FAILED || !slices.Equal(end.GetReasons(), []mesosv0.TaskStatus_Reason{mesosv0.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY}) {
+		t.Errorf("greedy ended %v", end)
+	}
+	for range 2 { // the second time there is none
+		if _, code := n.external("destroy", nil, &externalv0.Destroy{ContainerId: id("long")}); code != 0 {
+			t.Errorf("destroy: exit status %d", code)
+		}
+	}
+	if end := wait("long"); end.GetStatus() != 9 {
+		t.Errorf("long ended %v", end)
+	}
+	if got := ids(); len(got) > 0 {
+		t.Errorf("containers %q", got)
+	}
+	if _, code := n.external("wait", nil, &externalv0.Wait{ContainerId: id("nobody")}); code == 0 {
+		t.Error("a wait for nobody succeeds")
 	}
 }

@@ -41,7 +41,7 @@ func TestDetached(t *testing.T) {
 func TestDetachedAndRemovedByItself(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	id := n.must(n.run([]string{"-d", "--rm"}, "true")...)
+	id := n.must(n.run([]string{"-d", "--rm", "-v", "/anonymous"}, "touch", "/anonymous/file")...)
 	// Nobody asks for it: the search for leftovers at the end is what matters, and
 	// this list, which must not be what cleans up.
 	eventually(t, func() string {
@@ -52,6 +52,9 @@ func TestDetachedAndRemovedByItself(t *testing.T) {
 	})
 	if got := n.must("ps", "-aq", "--no-trunc"); got != "" {
 		t.Errorf("ps -a shows %q (started %q)", got, id)
+	}
+	if got := n.must("volume", "ls", "-q"); got != "" {
+		t.Errorf("volume ls shows %q", got)
 	}
 }
 

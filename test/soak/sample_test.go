@@ -46,6 +46,26 @@ func (n *node) sample(collect bool) *sample {
 	return s
 }
 
+// profile keeps what there is to know of the daemon's memory, if that is asked for.
+func (n *node) profile(name string) {
+	n.Helper()
+	if *profiles == "" {
+		return
+	}
+	smaps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", n.cmd.Process.Pid))
+	if err != nil {
+		n.Fatal(err)
+	}
+	for kind, content := range map[string]string{
+		"smaps": string(smaps), "goroutines": n.debug("/debug/pprof/goroutine?debug=1"),
+		"heap": n.debug("/debug/pprof/heap"), "metrics": n.debug("/metrics"),
+	} {
+		if err := os.WriteFile(filepath.Join(*profiles, name+"."+kind), []byte(content), 0o600); err != nil {
+			n.Fatal(err)
+		}
+	}
+}
+
 func (n *node) kilobytes(path, field string) int {
 	n.Helper()
 	b, err := os.ReadFile(path)

@@ -16,6 +16,7 @@ var (
 	containers = flag.Int("containers", 120, "how many containers to start and stop")
 	inFlight   = flag.Int("inflight", 50, "how many at once")
 	limit      = flag.Duration("limit", 2*time.Minute, "how long to start containers for, at most")
+	profiles   = flag.String("profiles", "", "a folder for profiles of the daemon's memory, goroutines and mappings at each sample that is logged")
 	running    = flag.Int("running", 25, "how many containers run at once for the figures of a daemon")
 )
 
@@ -32,6 +33,7 @@ func TestStartStop(t *testing.T) {
 		t.Fatalf("nothing happens, and this grows: %q", left)
 	}
 	t.Logf("before: %s", before)
+	n.profile("before")
 	began := time.Now()
 	var done atomic.Int64
 	ctx, cancel := context.WithTimeout(t.Context(), *limit)
@@ -53,6 +55,7 @@ func TestStartStop(t *testing.T) {
 	<-watched
 	after, left := n.settle(before)
 	t.Logf("after:  %s", after)
+	n.profile("after")
 	t.Logf("%d containers in %s, %d in flight: %.1f/s, %.1f ms of the daemon's CPU each", done.Load(), took.Round(time.Millisecond), *inFlight,
 		float64(done.Load())/took.Seconds(), float64(after.cpu-before.cpu)/float64(time.Millisecond)/float64(done.Load()))
 	for _, l := range left {

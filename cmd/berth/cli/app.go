@@ -63,6 +63,8 @@ type App struct {
 	Elsewhere func(program string) int
 	// OpenURL reads what is at an http or https URL; nil is for a program that cannot.
 	OpenURL func(ctx context.Context, url string) (io.ReadCloser, error)
+	// External is what `berth mesos external` does; nil is for a program that cannot.
+	External External
 	// Version is shown by `berth version`.
 	Version Version
 

@@ -72,6 +72,7 @@ func commands() []command {
 		{[]string{"image"}, groupSystem, newImageGroup},
 		{[]string{"volume"}, groupSystem, newVolumeGroup},
 		{[]string{"system"}, groupSystem, newSystemGroup},
+		{[]string{"mesos"}, groupSystem, newMesosGroup},
 		{[]string{"info"}, groupSystem, newInfo},
 		{[]string{"fetch"}, groupOther, newFetch},
 		{[]string{"version"}, groupOther, newVersion},

@@ -19,6 +19,7 @@ var ErrDaemon = errors.New("berth-client has to do this")
 const (
 	ProgramImages = "berth-images"
 	ProgramClient = "berth-client"
+	ProgramMesos  = "berth-mesos"
 )
 
 // elsewhere is the program that has to do a command that ended with err; "" is none.
@@ -28,13 +29,15 @@ func elsewhere(err error) string {
 		return ProgramImages
 	case errors.Is(err, ErrDaemon):
 		return ProgramClient
+	case errors.Is(err, errMesos):
+		return ProgramMesos
 	}
 	return ""
 }
 
 // Quick says whether args name a command that needs no means to fetch images, or
-// only when an image is missing: the life of containers, what monitors start, and the
-// list of images.
+// only when an image is missing: the life of containers, what monitors start, the list of
+// images, and what a program of its own does.
 func Quick(args []string) bool {
 	words := commandWords(args)
 	if len(words) == 0 {
@@ -45,7 +48,7 @@ func Quick(args []string) bool {
 	}
 	for _, c := range commands() {
 		if c.is(words[0]) {
-			return c.group == groupContainers || words[0] == "version" || words[0] == "images"
+			return c.group == groupContainers || words[0] == "version" || words[0] == "images" || words[0] == "mesos"
 		}
 	}
 	return false

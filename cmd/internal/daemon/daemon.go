@@ -86,7 +86,8 @@ type Daemon struct {
 	// recovered is whether what earlier daemons left is put right.
 	recovered atomic.Bool
 	// trash is told that something was put off.
-	trash chan struct{}
+	trash  chan struct{}
+	memory *memory
 
 	mu  sync.Mutex // of reloading
 	cfg config.Config
@@ -94,7 +95,7 @@ type Daemon struct {
 
 // Run serves until ctx ends. Containers go on.
 func Run(ctx context.Context, o Options) error {
-	d := &Daemon{o: o, started: time.Now(), cfg: o.Config, health: health.NewServer(), trash: make(chan struct{}, 1)}
+	d := &Daemon{o: o, started: time.Now(), cfg: o.Config, health: health.NewServer(), trash: make(chan struct{}, 1), memory: newMemory()}
 	d.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING) // until recover is done
 	held, err := lock(ctx, o.Config.State)
 	if err != nil {
@@ -289,11 +290,16 @@ func (d *Daemon) serve(ctx context.Context) error {
 	}
 	wg.Go(func() { d.sweep(background) })
 	wg.Go(func() { d.watchPressure(background) })
+	wg.Go(func() { d.memory.run(background) })
 	wg.Go(func() {
 		if d.recover(background) {
 			d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 			d.mesos.recover(background)
 			d.recovered.Store(true)
+			if err := dropCode(); err != nil {
+				d.o.Log.Debug("the code of the start stays in memory", log.Error(err))
+			}
+			debug.FreeOSMemory() // of the start and the recovery
 			d.notify(daemon.SdNotifyReady)
 		}
 	})

@@ -55,6 +55,7 @@ func (d *Daemon) putOff() {
 
 func (d *Daemon) onEvent(ev containerizer.Event) {
 	d.o.Metrics.events.WithLabelValues(string(ev.Type)).Inc()
+	d.memory.touch()
 	if ev.Type == containerizer.EventDestroyed {
 		d.putOff()
 	}

@@ -33,7 +33,7 @@ func (s *containers) Connect(stream connectStream) error {
 			return err
 		}
 		return c.session(begin.Launch.GetStreams(), func(ctx context.Context, client *containerizer.IO) (containerizer.Session, error) {
-			return s.engine.Launch(ctx, id, spec, containerizer.LaunchOptions{Attach: client})
+			return s.engine.Launch(ctx, id, spec, containerizer.LaunchOptions{Attach: client, SecretEnv: texts(begin.Launch.GetSecretEnv())})
 		})
 	case *berthv1.ConnectRequest_Start:
 		return on(begin.Start, func(id containerizer.ContainerID) error {

@@ -47,8 +47,17 @@ func (s *containers) Launch(ctx context.Context, r *berthv1.LaunchRequest) (*ber
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.engine.Launch(ctx, id, spec, containerizer.LaunchOptions{})
+	_, err = s.engine.Launch(ctx, id, spec, containerizer.LaunchOptions{SecretEnv: texts(r.GetSecretEnv())})
 	return &berthv1.LaunchResponse{}, err
+}
+
+// texts are bytes as the vocabulary has them.
+func texts(list [][]byte) []string {
+	var all []string
+	for _, b := range list {
+		all = append(all, string(b))
+	}
+	return all
 }
 
 // description is a request that describes a new container.

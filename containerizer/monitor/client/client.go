@@ -102,25 +102,38 @@ func (c *Client) Close() error {
 // Done is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// run receives until the connection ends.
+// run receives until the connection ends, and sees the monitor off if it is ours.
 func (c *Client) run() {
-	defer close(c.done)
-	buf := make([]byte, wire.MaxFrame)
 	for {
-		n, fds, err := c.socket.receive(buf)
-		if err == nil && n == 0 {
-			err = errEnded
-		}
-		if err == nil {
-			err = c.handle(buf[:n], fds)
-		} else if !errors.Is(err, errEnded) {
-			err = fmt.Errorf("%w (%w)", errEnded, err)
-		}
-		if err != nil {
+		if err := c.receive(); err != nil {
 			c.fail(err)
-			return
+			break
 		}
 	}
+	close(c.done)
+	if c.started == nil {
+		return
+	}
+	if <-c.started; c.pid != 0 {
+		c.reap()
+	}
+}
+
+// receive takes a frame and gives it to whom it belongs.
+func (c *Client) receive() error {
+	buf, n, fds, err := c.socket.receive()
+	if buf != nil {
+		defer buffers.Put(buf)
+	}
+	switch {
+	case err == nil && n == 0:
+		return errEnded
+	case err == nil:
+		return c.handle(buf[:n], fds)
+	case errors.Is(err, errEnded):
+		return err
+	}
+	return fmt.Errorf("%w (%w)", errEnded, err)
 }
 
 // handle gives a frame to whom it belongs. Frames for a tag that is not known any

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -76,35 +77,49 @@ func (s *socket) send(frame []byte, fds []int) error {
 	return err
 }
 
-// receive takes one frame into b. The descriptors are the caller's; n is 0 at the end.
-func (s *socket) receive(b []byte) (n int, fds []int, err error) {
+// buffers are for frames. A connection has one only while there is something to be
+// read: a daemon has hundreds that are silent for days.
+//
+//nolint:gochecknoglobals // has no state
+var buffers = sync.Pool{New: func() any { return new([wire.MaxFrame]byte) }}
+
+// receive takes one frame. The descriptors are the caller's, who gives the buffer back.
+// n is 0 at the end.
+func (s *socket) receive() (b *[wire.MaxFrame]byte, n int, fds []int, err error) {
 	var control [256]byte // room for the descriptors of a Namespaces frame
 	var controlLen int
 	var receiveErr error
 	err = s.raw.Read(func(fd uintptr) bool {
+		b, _ = buffers.Get().(*[wire.MaxFrame]byte)
 		for {
-			n, controlLen, _, _, receiveErr = unix.Recvmsg(int(fd), b, control[:], unix.MSG_CMSG_CLOEXEC)
-			if receiveErr != unix.EINTR {
-				return receiveErr != unix.EAGAIN
+			n, controlLen, _, _, receiveErr = unix.Recvmsg(int(fd), b[:], control[:], unix.MSG_CMSG_CLOEXEC)
+			if receiveErr == unix.EINTR {
+				continue
 			}
+			if receiveErr == unix.EAGAIN {
+				buffers.Put(b)
+				b = nil
+				return false
+			}
+			return true
 		}
 	})
 	if err == nil {
 		err = receiveErr
 	}
 	if err != nil || controlLen == 0 {
-		return n, nil, err
+		return b, n, nil, err
 	}
 	messages, err := unix.ParseSocketControlMessage(control[:controlLen])
 	if err != nil {
-		return 0, nil, err
+		return b, 0, nil, err
 	}
 	for i := range messages {
 		if more, err := unix.ParseUnixRights(&messages[i]); err == nil {
 			fds = append(fds, more...)
 		}
 	}
-	return n, fds, nil
+	return b, n, fds, nil
 }
 
 func (s *socket) close() error { return s.file.Close() }

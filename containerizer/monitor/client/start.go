@@ -91,9 +91,6 @@ func Spawn(binary string, o Options) (*Client, error) {
 		}
 		_ = unix.Close(pair[1]) // nothing was written
 		close(c.started)
-		if err == nil {
-			c.reap()
-		}
 	}()
 	go c.run()
 	runtime.Gosched() // a process with one P would spawn it when it has nothing else to do

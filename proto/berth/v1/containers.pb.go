@@ -1772,9 +1772,11 @@ func (*StartResponse) Descriptor() ([]byte, []int) {
 
 // LaunchRequest describes a new container.
 type LaunchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Spec          *Spec                  `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Spec  *Spec                  `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Variables, as KEY=VALUE, that are in no record.
+	SecretEnv     [][]byte `protobuf:"bytes,3,rep,name=secret_env,json=secretEnv,proto3" json:"secret_env,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1819,6 +1821,13 @@ func (x *LaunchRequest) GetId() string {
 func (x *LaunchRequest) GetSpec() *Spec {
 	if x != nil {
 		return x.Spec
+	}
+	return nil
+}
+
+func (x *LaunchRequest) GetSecretEnv() [][]byte {
+	if x != nil {
+		return x.SecretEnv
 	}
 	return nil
 }
@@ -3626,10 +3635,12 @@ func (x *Streams) GetStderr() bool {
 
 // ConnectLaunch launches a container, connected from the first byte of output.
 type ConnectLaunch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Spec          *Spec                  `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
-	Streams       *Streams               `protobuf:"bytes,3,opt,name=streams,proto3" json:"streams,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Spec    *Spec                  `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	Streams *Streams               `protobuf:"bytes,3,opt,name=streams,proto3" json:"streams,omitempty"`
+	// Variables, as KEY=VALUE, that are in no record.
+	SecretEnv     [][]byte `protobuf:"bytes,4,rep,name=secret_env,json=secretEnv,proto3" json:"secret_env,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3681,6 +3692,13 @@ func (x *ConnectLaunch) GetSpec() *Spec {
 func (x *ConnectLaunch) GetStreams() *Streams {
 	if x != nil {
 		return x.Streams
+	}
+	return nil
+}
+
+func (x *ConnectLaunch) GetSecretEnv() [][]byte {
+	if x != nil {
+		return x.SecretEnv
 	}
 	return nil
 }
@@ -4296,10 +4314,12 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\x0fPrepareResponse\"\x1e\n" +
 	"\fStartRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x0f\n" +
-	"\rStartResponse\"C\n" +
+	"\rStartResponse\"b\n" +
 	"\rLaunchRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
-	"\x04spec\x18\x02 \x01(\v2\x0e.berth.v1.SpecR\x04spec\"\x10\n" +
+	"\x04spec\x18\x02 \x01(\v2\x0e.berth.v1.SpecR\x04spec\x12\x1d\n" +
+	"\n" +
+	"secret_env\x18\x03 \x03(\fR\tsecretEnv\"\x10\n" +
 	"\x0eLaunchResponse\"\x1d\n" +
 	"\vWaitRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"G\n" +
@@ -4394,11 +4414,13 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\aStreams\x12\x14\n" +
 	"\x05stdin\x18\x01 \x01(\bR\x05stdin\x12\x16\n" +
 	"\x06stdout\x18\x02 \x01(\bR\x06stdout\x12\x16\n" +
-	"\x06stderr\x18\x03 \x01(\bR\x06stderr\"p\n" +
+	"\x06stderr\x18\x03 \x01(\bR\x06stderr\"\x8f\x01\n" +
 	"\rConnectLaunch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\x04spec\x18\x02 \x01(\v2\x0e.berth.v1.SpecR\x04spec\x12+\n" +
-	"\astreams\x18\x03 \x01(\v2\x11.berth.v1.StreamsR\astreams\"K\n" +
+	"\astreams\x18\x03 \x01(\v2\x11.berth.v1.StreamsR\astreams\x12\x1d\n" +
+	"\n" +
+	"secret_env\x18\x04 \x03(\fR\tsecretEnv\"K\n" +
 	"\fConnectStart\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\astreams\x18\x02 \x01(\v2\x11.berth.v1.StreamsR\astreams\"L\n" +

@@ -12,7 +12,7 @@ import (
 
 // AnonymousVolumes is the annotation that lists, comma separated, the volumes a
 // container was given without a name; they go with it.
-const AnonymousVolumes = "berth.volumes.anonymous"
+const AnonymousVolumes = containerizer.AnnotationAnonymousVolumes
 
 // mountFlags describe what is mounted.
 type mountFlags struct {

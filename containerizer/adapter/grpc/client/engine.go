@@ -58,11 +58,15 @@ func (e *Engine) Launch(ctx context.Context, id containerizer.ContainerID, spec 
 	if err != nil {
 		return nil, err
 	}
+	var secrets [][]byte
+	for _, kv := range o.SecretEnv {
+		secrets = append(secrets, []byte(kv))
+	}
 	if o.Attach == nil {
-		_, err := e.rpc.Launch(ctx, &berthv1.LaunchRequest{Id: id.String(), Spec: m})
+		_, err := e.rpc.Launch(ctx, &berthv1.LaunchRequest{Id: id.String(), Spec: m, SecretEnv: secrets})
 		return nil, wire.Error(err)
 	}
-	begin := &berthv1.ConnectLaunch{Id: id.String(), Spec: m, Streams: wanted(o.Attach)}
+	begin := &berthv1.ConnectLaunch{Id: id.String(), Spec: m, Streams: wanted(o.Attach), SecretEnv: secrets}
 	return e.session(ctx, o.Attach, &berthv1.ConnectRequest{Message: &berthv1.ConnectRequest_Launch{Launch: begin}})
 }
 

@@ -89,7 +89,7 @@ func New(parts Parts, env *Environment, o Options) *Executor {
 	}
 	x.tree = tree{x: x, id: "mesos-" + containerizer.NewContainerID()}
 	x.translator = translate.New(parts.Images, x.sandboxOf, translate.Options{
-		Adapter: adapterName, SeccompDir: o.SeccompDir, EnableCFS: o.EnableCFS, Reserved: true,
+		Adapter: adapterName, SeccompDir: o.SeccompDir, EnableCFS: o.EnableCFS, Reserved: true, Docker: true, Secrets: true,
 	})
 	return x
 }

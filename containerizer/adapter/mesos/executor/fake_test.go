@@ -37,11 +37,12 @@ type engine struct {
 }
 
 type container struct {
-	spec *containerizer.Spec
-	id   containerizer.ContainerID
-	end  chan struct{}
-	how  *containerizer.Termination
-	once sync.Once
+	spec   *containerizer.Spec
+	secret []string
+	id     containerizer.ContainerID
+	end    chan struct{}
+	how    *containerizer.Termination
+	once   sync.Once
 }
 
 // ends ends the container.
@@ -73,7 +74,7 @@ func (e *engine) get(id containerizer.ContainerID) (*container, error) {
 	return nil, containerizer.ErrNotFound
 }
 
-func (e *engine) Launch(ctx context.Context, id containerizer.ContainerID, s *containerizer.Spec, _ containerizer.LaunchOptions) (containerizer.Session, error) {
+func (e *engine) Launch(ctx context.Context, id containerizer.ContainerID, s *containerizer.Spec, o containerizer.LaunchOptions) (containerizer.Session, error) {
 	if e.onLaunch != nil {
 		if err := e.onLaunch(ctx, s); err != nil {
 			return nil, err
@@ -82,7 +83,7 @@ func (e *engine) Launch(ctx context.Context, id containerizer.ContainerID, s *co
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.launched = append(e.launched, s.Labels["dev.berth.mesos/task"])
-	e.containers[id] = &container{spec: s, id: id, end: make(chan struct{})}
+	e.containers[id] = &container{spec: s, id: id, end: make(chan struct{}), secret: o.SecretEnv}
 	return &session{e.containers[id]}, nil
 }
 
@@ -259,7 +260,7 @@ func (f *fixture) run(o executor.Options, more map[string]string) {
 	f.t.Cleanup(func() {
 		cancel()
 		select {
-		case <-over: // how it ended is for the test
+		case _ = <-over: // how it ended is for the test
 		case <-time.After(executortest.Patience):
 			f.t.Error("the executor does not end")
 		}

@@ -54,7 +54,7 @@ func (x *Executor) launchInto(ctx context.Context, p *translate.Plan) (*output, 
 	}
 	defer null.Close() //nolint:errcheck // the container has its own
 	files := &[3]*os.File{null, stdout, stderr}
-	_, err = x.Engine.Launch(ctx, p.ID, p.Spec, containerizer.LaunchOptions{Attach: &containerizer.IO{Files: files}})
+	_, err = x.Engine.Launch(ctx, p.ID, p.Spec, containerizer.LaunchOptions{Attach: &containerizer.IO{Files: files}, SecretEnv: p.SecretEnv})
 	return nil, err
 }
 
@@ -75,7 +75,7 @@ func (o *output) launch(ctx context.Context, x *Executor, p *translate.Plan, to 
 	stop := context.AfterFunc(ctx, cancel)
 	o.cancel, o.ended, o.done = cancel, make(chan struct{}), make(chan struct{})
 	var err error
-	if o.session, err = x.Engine.Launch(launching, p.ID, p.Spec, containerizer.LaunchOptions{Attach: to}); err != nil {
+	if o.session, err = x.Engine.Launch(launching, p.ID, p.Spec, containerizer.LaunchOptions{Attach: to, SecretEnv: p.SecretEnv}); err != nil {
 		o.close()
 		return nil, err
 	}

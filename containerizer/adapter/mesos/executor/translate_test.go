@@ -1,6 +1,7 @@
 package executor_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -31,9 +32,12 @@ func TestRefused(t *testing.T) {
 		reason mesosv1.TaskStatus_Reason
 		text   string
 	}{
-		"docker": {func(t *mesosv1.TaskInfo) {
-			t.Container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_DOCKER.Enum(), Docker: &mesosv1.ContainerInfo_DockerInfo{Image: new("x")}}
-		}, launch, "DOCKER"},
+		"docker's own": {func(t *mesosv1.TaskInfo) {
+			t.Container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_DOCKER.Enum(), Docker: &mesosv1.ContainerInfo_DockerInfo{Image: new("x"), Parameters: []*mesosv1.Parameter{{Key: new("volumes-from"), Value: new("y")}}}}
+		}, launch, "volumes-from"},
+		"privileged": {func(t *mesosv1.TaskInfo) {
+			t.Container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_DOCKER.Enum(), Docker: &mesosv1.ContainerInfo_DockerInfo{Image: new("x"), Privileged: new(true)}}
+		}, launch, "privileged"},
 		"secret": {func(t *mesosv1.TaskInfo) {
 			t.Command.Environment = &mesosv1.Environment{Variables: []*mesosv1.Environment_Variable{{Name: new("S"), Type: mesosv1.Environment_Variable_SECRET.Enum(), Secret: &mesosv1.Secret{Type: mesosv1.Secret_REFERENCE.Enum(), Reference: &mesosv1.Secret_Reference{Name: new("r")}}}}}
 		}, launch, `"S"`},
@@ -242,5 +246,45 @@ func TestTwice(t *testing.T) {
 	second.run(executor.Options{}, nil)
 	if err := second.ended(); err == nil || !strings.Contains(err.Error(), "another executor") {
 		t.Errorf("ended: %v", err)
+	}
+}
+
+// TestDocker: a container that was meant for Docker.
+func TestDocker(t *testing.T) {
+	t.Parallel()
+	f := start(t, executor.Options{}, nil)
+	f.Subscribe()
+	task := executortest.Task("a", "serve")
+	task.Container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_DOCKER.Enum(), Docker: &mesosv1.ContainerInfo_DockerInfo{
+		Image: new("nginx"), Network: mesosv1.ContainerInfo_DockerInfo_BRIDGE.Enum(), ForcePullImage: new(true),
+		PortMappings: []*mesosv1.ContainerInfo_DockerInfo_PortMapping{{HostPort: new(uint32(31000)), ContainerPort: new(uint32(80)), Protocol: new("tcp")}},
+	}}
+	f.Launch(task)
+	f.Expect("a", running)
+	s := f.container("a").spec
+	want := containerizer.Network{Networks: []containerizer.NetworkAttachment{{Name: "berth"}}, Ports: []containerizer.PortMapping{{Protocol: "tcp", HostPort: 31000, ContainerPort: 80}}}
+	if s.Image == nil || s.Image.Reference != "nginx" || s.Image.Pull != containerizer.PullMissing || !cmp.Equal(s.Network, want) || s.Namespaces.Network.Mode != containerizer.NamespacePrivate {
+		t.Errorf("image %+v, network %+v", s.Image, s.Network)
+	}
+}
+
+// TestSecret: a secret by value is for the process, and in no description.
+func TestSecret(t *testing.T) {
+	t.Parallel()
+	f := start(t, executor.Options{}, nil)
+	f.Subscribe()
+	task := executortest.Task("a", "x")
+	task.Command.Environment = &mesosv1.Environment{Variables: []*mesosv1.Environment_Variable{
+		{Name: new("S"), Type: mesosv1.Environment_Variable_SECRET.Enum(), Secret: &mesosv1.Secret{Type: mesosv1.Secret_VALUE.Enum(), Value: &mesosv1.Secret_Value{Data: []byte("hush")}}},
+		{Name: new("P"), Value: new("plain")},
+	}}
+	f.Launch(task)
+	f.Expect("a", running)
+	c := f.container("a")
+	if text, err := json.Marshal(c.spec); err != nil || strings.Contains(string(text), "hush") || !strings.Contains(string(text), "P=plain") {
+		t.Errorf("the description is %s, %v", text, err)
+	}
+	if want := []string{"S=hush"}; !slices.Equal(c.secret, want) {
+		t.Errorf("secrets %q, want %q", c.secret, want)
 	}
 }

@@ -53,27 +53,36 @@ func setCommand(p *containerizer.Process, c *mesosv1.CommandInfo, image *v1.Imag
 	return nil
 }
 
-// variables are those of a command, as KEY=VALUE.
-func variables(c *mesosv1.CommandInfo) ([]string, error) {
-	var env []string
+// variables are those of a command, as KEY=VALUE, and those of them that nobody may write
+// down. Only secrets that come by value are had.
+func variables(c *mesosv1.CommandInfo) (env, secret []string, err error) {
 	for _, v := range c.GetEnvironment().GetVariables() {
+		value := v.GetValue()
+		isSecret := v.GetType() == mesosv1.Environment_Variable_SECRET
+		if isSecret {
+			value = string(v.GetSecret().GetValue().GetData())
+		}
 		switch {
 		case v.GetName() == "" || strings.ContainsAny(v.GetName(), "=\x00"):
-			return nil, invalid("variable %.100q has no possible name", v.GetName())
-		case v.GetType() == mesosv1.Environment_Variable_SECRET && (v.GetSecret() == nil || v.Value != nil):
-			return nil, invalid("variable %.100q of type SECRET has to have a secret and no value", v.GetName())
-		case v.GetType() == mesosv1.Environment_Variable_SECRET:
-			return nil, unsupported("variable %.100q: secrets would be recorded in clear", v.GetName())
-		case v.GetType() != mesosv1.Environment_Variable_VALUE || v.GetSecret() != nil:
-			return nil, invalid("variable %.100q of type VALUE has to have a value and no secret", v.GetName())
-		case v.Value == nil:
-			return nil, invalid("variable %.100q has no value", v.GetName())
-		case strings.ContainsRune(v.GetValue(), 0):
-			return nil, invalid("variable %.100q holds a NUL byte", v.GetName())
+			return nil, nil, invalid("variable %.100q has no possible name", v.GetName())
+		case isSecret && (v.GetSecret() == nil || v.Value != nil):
+			return nil, nil, invalid("variable %.100q of type SECRET has to have a secret and no value", v.GetName())
+		case isSecret && (v.GetSecret().GetType() != mesosv1.Secret_VALUE || v.GetSecret().GetValue() == nil):
+			return nil, nil, unsupported("variable %.100q: a secret that is not given by value", v.GetName())
+		case !isSecret && (v.GetType() != mesosv1.Environment_Variable_VALUE || v.GetSecret() != nil):
+			return nil, nil, invalid("variable %.100q of type VALUE has to have a value and no secret", v.GetName())
+		case !isSecret && v.Value == nil:
+			return nil, nil, invalid("variable %.100q has no value", v.GetName())
+		case strings.ContainsRune(value, 0):
+			return nil, nil, invalid("variable %.100q holds a NUL byte", v.GetName())
 		}
-		env = append(env, v.GetName()+"="+v.GetValue())
+		if isSecret {
+			secret = append(secret, v.GetName()+"="+value)
+		} else {
+			env = append(env, v.GetName()+"="+value)
+		}
 	}
-	return env, nil
+	return env, secret, nil
 }
 
 // account is a user of the node.
@@ -150,9 +159,12 @@ func Process(c *mesosv1.CommandInfo, like *containerizer.Spec) (*containerizer.P
 	if len(c.GetUris()) > 0 {
 		return nil, unsupported("URIs of a command that runs in a container that is there")
 	}
-	own, err := variables(c)
+	own, secret, err := variables(c)
 	if err != nil {
 		return nil, err
+	}
+	if len(secret) > 0 {
+		return nil, unsupported("secrets of a command that runs in a container that is there")
 	}
 	p.Env = append(slices.Clone(like.Process.Env), own...)
 	return p, setCommand(p, c, nil)

@@ -44,6 +44,11 @@ type Options struct {
 	SeccompDir string
 	// EnableCFS bounds processor time by requests as well as limits.
 	EnableCFS bool
+	// Docker takes containers of type DOCKER, which are no different then.
+	Docker bool
+	// Secrets takes variables that are secrets, which whoever launches has to keep out of
+	// the description.
+	Secrets bool
 	// Reserved takes resources that are reserved, as those of frameworks are.
 	Reserved bool
 }
@@ -78,10 +83,13 @@ type Order struct {
 
 // Plan is what an order comes to. Spec may be changed before it is used.
 type Plan struct {
-	ID        containerizer.ContainerID
-	Spec      *containerizer.Spec
-	Sandbox   Sandbox
-	Owner     containerizer.Owner
+	ID      containerizer.ContainerID
+	Spec    *containerizer.Spec
+	Sandbox Sandbox
+	Owner   containerizer.Owner
+	// SecretEnv are for LaunchOptions.
+	SecretEnv []string
+
 	artifacts []containerizer.Artifact
 	folders   []folder
 }
@@ -89,6 +97,14 @@ type Plan struct {
 // Plan translates an order. parent is nil for a root. Nothing is done but that the
 // container's image is pulled, on whose configuration some of it depends.
 func (t *Translator) Plan(ctx context.Context, o *Order, parent *containerizer.Status) (*Plan, error) {
+	if t.o.Docker && o.Container != nil && o.Container.GetType() == mesosv1.ContainerInfo_DOCKER {
+		same := *o
+		var err error
+		if same.Container, err = fromDocker(o.Container); err != nil {
+			return nil, err
+		}
+		o = &same
+	}
 	p := &Plan{ID: o.ID, Sandbox: t.sandboxes(o.ID), Spec: &containerizer.Spec{
 		Origin: &containerizer.Origin{Adapter: t.o.Adapter}, Labels: map[string]string{LabelClass: o.Class},
 	}}
@@ -108,10 +124,14 @@ func (t *Translator) Plan(ctx context.Context, o *Order, parent *containerizer.S
 		return nil, err
 	}
 	user.setUser(&p.Spec.Process)
-	own, err := variables(o.Command)
+	own, secret, err := variables(o.Command)
 	if err != nil {
 		return nil, err
 	}
+	if len(secret) > 0 && !t.o.Secrets {
+		return nil, unsupported("secrets would be recorded in clear")
+	}
+	p.SecretEnv = secret
 	p.Spec.Process.Env = append(append(p.Spec.Process.Env, o.Env...), own...) // the user's come last, and win
 	if p.artifacts, err = artifacts(o.Command); err != nil {
 		return nil, err
