@@ -358,6 +358,9 @@ func (x *Executor) send(ctx context.Context) {
 		if err == nil {
 			continue
 		}
+		if ctx.Err() != nil {
+			return
+		}
 		x.Log.Warn("an update is not taken", log.String("task_id", e.status.GetTaskId().GetValue()), log.Stringer("state", e.status.GetState()), log.Error(err))
 		select {
 		case <-time.After(pause):
