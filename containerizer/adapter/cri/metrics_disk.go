@@ -177,10 +177,14 @@ func pressureMetrics() []metric {
 	} {
 		out = append(
 			out,
-			metric{"container_pressure_" + r.name + "_waiting_seconds_total", "Time in which some of it waited for " + r.name + ", in seconds.", nil, true, false,
-				stalled(r.of, func(p *containerizer.Pressure) containerizer.PressureLine { return p.Some })},
-			metric{"container_pressure_" + r.name + "_stalled_seconds_total", "Time in which all of it waited for " + r.name + ", in seconds.", nil, true, false,
-				stalled(r.of, func(p *containerizer.Pressure) containerizer.PressureLine { return p.Full })},
+			metric{
+				"container_pressure_" + r.name + "_waiting_seconds_total", "Time in which some of it waited for " + r.name + ", in seconds.", nil, true, false,
+				stalled(r.of, func(p *containerizer.Pressure) containerizer.PressureLine { return p.Some }),
+			},
+			metric{
+				"container_pressure_" + r.name + "_stalled_seconds_total", "Time in which all of it waited for " + r.name + ", in seconds.", nil, true, false,
+				stalled(r.of, func(p *containerizer.Pressure) containerizer.PressureLine { return p.Full }),
+			},
 		)
 	}
 	return out
