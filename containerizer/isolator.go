@@ -155,6 +155,8 @@ type Usage struct {
 	PIDs    *PIDsUsage     `json:"pids,omitempty"`
 	Network []NetworkUsage `json:"network,omitempty"`
 	Disk    *DiskUsage     `json:"disk,omitempty"`
+	// Processes is what the processes have open.
+	Processes *ProcessUsage `json:"processes,omitempty"`
 }
 
 // CPUUsage is processor time.
@@ -182,6 +184,13 @@ type MemoryUsage struct {
 	MajorPageFaults uint64    `json:"majorPageFaults"`
 	OOMKills        uint64    `json:"oomKills"`
 	Pressure        *Pressure `json:"pressure,omitempty"`
+	// LimitHits counts how often the limit was in the way.
+	LimitHits       uint64 `json:"limitHits,omitempty"`
+	MappedFileBytes uint64 `json:"mappedFileBytes,omitempty"`
+	// KernelBytes is missing where the kernel does not tell it by itself.
+	KernelBytes *uint64 `json:"kernelBytes,omitempty"`
+	// SwapLimitBytes bounds SwapBytes; missing without limit.
+	SwapLimitBytes *uint64 `json:"swapLimitBytes,omitempty"`
 }
 
 // IOUsage is block I/O over all devices.
@@ -191,12 +200,35 @@ type IOUsage struct {
 	Reads      uint64    `json:"reads"`
 	Writes     uint64    `json:"writes"`
 	Pressure   *Pressure `json:"pressure,omitempty"`
+	// Devices are the parts of it, of devices that were used.
+	Devices []DeviceIO `json:"devices,omitempty"`
+}
+
+// DeviceIO is block I/O on one device.
+type DeviceIO struct {
+	Major      uint32 `json:"major"`
+	Minor      uint32 `json:"minor"`
+	ReadBytes  uint64 `json:"readBytes"`
+	WriteBytes uint64 `json:"writeBytes"`
+	Reads      uint64 `json:"reads"`
+	Writes     uint64 `json:"writes"`
 }
 
 // PIDsUsage counts processes and threads. A limit of 0 is none.
 type PIDsUsage struct {
 	Current uint64 `json:"current"`
 	Limit   uint64 `json:"limit,omitempty"`
+}
+
+// ProcessUsage is what the processes of a container have open, together.
+type ProcessUsage struct {
+	Count           uint64 `json:"count"`
+	FileDescriptors uint64 `json:"fileDescriptors"`
+	// Sockets among them; missing when there are too many descriptors to look at each.
+	Sockets *uint64 `json:"sockets,omitempty"`
+	// OpenFilesLimit is the soft limit of descriptors of one of the processes, which as a
+	// rule is that of all.
+	OpenFilesLimit uint64 `json:"openFilesLimit"`
 }
 
 // NetworkUsage is the traffic of one interface, as the container sees it.

@@ -206,7 +206,7 @@ func TestDeviceRulesOfOtherIsolators(t *testing.T) {
 func TestUsage(t *testing.T) {
 	iso := newIsolator(t, cgroup.Options{Parent: newParent(t)})
 	f := prepared(t, iso, limited(specs.LinuxResources{
-		Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20))},
+		Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20)), Swap: new(int64(96 << 20))},
 		Pids:   &specs.LinuxPids{Limit: new(int64(10))},
 	}))
 	ready(t, f, "head -c 3000000 /dev/zero | tail -c 3000000 >/dev/null; while :; do :; done & echo ready; wait")
@@ -232,5 +232,11 @@ func TestUsage(t *testing.T) {
 	}
 	if u.IO == nil {
 		t.Error("no I/O usage")
+	}
+	if p := u.Processes; p == nil || p.Count != 2 || p.FileDescriptors < 6 || p.Sockets == nil || p.OpenFilesLimit == 0 {
+		t.Errorf("what is open = %+v, want at least the standard streams of 2 processes", p)
+	}
+	if s := u.Memory.SwapLimitBytes; s != nil && *s != 32<<20 { // not every kernel bounds swap
+		t.Errorf("the limit of swap = %d, want what was asked for beside memory", *s)
 	}
 }

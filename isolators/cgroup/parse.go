@@ -75,40 +75,80 @@ func parseFlat(s string, set func(key string, v uint64)) error {
 	return nil
 }
 
-// parseIOStat reads io.stat, "MAJ:MIN rbytes=1 wbytes=2 rios=3 wios=4 …", and adds
-// up the devices.
-func parseIOStat(s string) (containerizer.IOUsage, error) {
+// perDevice adds up block I/O by device.
+type perDevice []containerizer.DeviceIO
+
+// of returns the entry of device MAJ:MIN; nil for what is none, such as a sum.
+func (d *perDevice) of(name string) *containerizer.DeviceIO {
+	major, minor, isPair := strings.Cut(name, ":")
+	maj, err := strconv.ParseUint(major, 10, 32)
+	if err != nil || !isPair {
+		return nil
+	}
+	m, err := strconv.ParseUint(minor, 10, 32)
+	if err != nil {
+		return nil
+	}
+	for i := range *d {
+		if one := &(*d)[i]; one.Major == uint32(maj) && one.Minor == uint32(m) {
+			return one
+		}
+	}
+	*d = append(*d, containerizer.DeviceIO{Major: uint32(maj), Minor: uint32(m)})
+	return &(*d)[len(*d)-1]
+}
+
+// usage is that of all of them.
+func (d perDevice) usage() containerizer.IOUsage {
 	var u containerizer.IOUsage
+	for _, one := range d {
+		u.ReadBytes, u.WriteBytes = u.ReadBytes+one.ReadBytes, u.WriteBytes+one.WriteBytes
+		u.Reads, u.Writes = u.Reads+one.Reads, u.Writes+one.Writes
+		if one.ReadBytes+one.WriteBytes+one.Reads+one.Writes > 0 {
+			u.Devices = append(u.Devices, one)
+		}
+	}
+	return u
+}
+
+// parseIOStat reads io.stat, "MAJ:MIN rbytes=1 wbytes=2 rios=3 wios=4 …".
+func parseIOStat(s string) (perDevice, error) {
+	var d perDevice
 	for line := range strings.SplitSeq(s, "\n") {
-		for field := range strings.FieldsSeq(line) {
+		name, rest, _ := strings.Cut(line, " ")
+		one := d.of(name)
+		if one == nil {
+			continue
+		}
+		for field := range strings.FieldsSeq(rest) {
 			key, number, isPair := strings.Cut(field, "=")
 			var to *uint64
 			switch key {
 			case "rbytes":
-				to = &u.ReadBytes
+				to = &one.ReadBytes
 			case "wbytes":
-				to = &u.WriteBytes
+				to = &one.WriteBytes
 			case "rios":
-				to = &u.Reads
+				to = &one.Reads
 			case "wios":
-				to = &u.Writes
+				to = &one.Writes
 			}
 			if to == nil || !isPair {
-				continue // the device, and what only some kernels count
+				continue // what only some kernels count
 			}
 			v, err := strconv.ParseUint(number, 10, 64)
 			if err != nil {
-				return u, corrupt("a line of io.stat", line)
+				return d, corrupt("a line of io.stat", line)
 			}
 			*to += v
 		}
 	}
-	return u, nil
+	return d, nil
 }
 
-// parseBlkioStat reads "MAJ:MIN Read 1" lines of a version 1 blkio file and adds
-// up the devices.
-func parseBlkioStat(s string) (read, write uint64, err error) {
+// parseBlkioStat reads the "MAJ:MIN Read 1" lines of a version 1 blkio file, and calls
+// set for each.
+func parseBlkioStat(s string, set func(device, operation string, v uint64)) error {
 	for line := range strings.SplitSeq(s, "\n") {
 		var fields [4]string
 		n := 0
@@ -121,22 +161,13 @@ func parseBlkioStat(s string) (read, write uint64, err error) {
 		if n != 3 {
 			continue // empty, or the sum "Total 3" in the end
 		}
-		var to *uint64
-		switch fields[1] {
-		case "Read":
-			to = &read
-		case "Write":
-			to = &write
-		default:
-			continue
-		}
 		v, err := strconv.ParseUint(fields[2], 10, 64)
 		if err != nil {
-			return 0, 0, corrupt("a line of blkio statistics", line)
+			return corrupt("a line of blkio statistics", line)
 		}
-		*to += v
+		set(fields[0], fields[1], v)
 	}
-	return read, write, nil
+	return nil
 }
 
 // parsePressure reads pressure stall information: lines

@@ -34,12 +34,20 @@ func TestParsePressure(t *testing.T) {
 
 func TestParseIO(t *testing.T) {
 	got, err := parseIOStat("8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=5 dios=6\n253:1 rbytes=5 wbytes=0 rios=1 wios=0\n7:0 \n")
-	if want := (containerizer.IOUsage{ReadBytes: 15, WriteBytes: 20, Reads: 2, Writes: 2}); err != nil || got != want {
-		t.Errorf("parseIOStat = %+v, %v; want %+v", got, err, want)
+	want := containerizer.IOUsage{ReadBytes: 15, WriteBytes: 20, Reads: 2, Writes: 2, Devices: []containerizer.DeviceIO{
+		{Major: 8, ReadBytes: 10, WriteBytes: 20, Reads: 1, Writes: 2}, {Major: 253, Minor: 1, ReadBytes: 5, Reads: 1},
+	}}
+	if diff := cmp.Diff(want, got.usage()); err != nil || diff != "" {
+		t.Errorf("parseIOStat: %v (-want +got):\n%s", err, diff)
 	}
-	read, write, err := parseBlkioStat("8:0 Read 100\n8:0 Write 7\n8:0 Sync 107\n8:16 Read 1\nTotal 215\n")
-	if err != nil || read != 101 || write != 7 {
-		t.Errorf("parseBlkioStat = %d, %d, %v; want 101, 7", read, write, err)
+	var d perDevice
+	err = parseBlkioStat("8:0 Read 100\n8:0 Write 7\n8:0 Sync 107\n8:16 Read 1\nTotal 215\n", func(device, operation string, v uint64) {
+		if one := d.of(device); one != nil && operation == "Read" {
+			one.ReadBytes += v
+		}
+	})
+	if diff := cmp.Diff(perDevice{{Major: 8, ReadBytes: 100}, {Major: 8, Minor: 16, ReadBytes: 1}}, d); err != nil || diff != "" {
+		t.Errorf("parseBlkioStat: %v (-want +got):\n%s", err, diff)
 	}
 }
 
@@ -70,7 +78,7 @@ func FuzzParse(f *testing.F) {
 		}
 		flatErr := parseFlat(s, func(string, uint64) {})
 		_, ioErr := parseIOStat(s)
-		_, _, blkioErr := parseBlkioStat(s)
+		blkioErr := parseBlkioStat(s, func(device, _ string, _ uint64) { _ = new(perDevice).of(device) })
 		p, pressureErr := parsePressure(s)
 		if pressureErr == nil && (p.Some.Total < 0 || p.Full.Total < 0) {
 			t.Errorf("parsePressure(%q) = %+v", s, *p)

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -9,10 +10,10 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// Usage implements containerizer.UsageReporter: processor time, memory, I/O and
-// process counts of c and everything below it. A container that shares its
+// Usage implements containerizer.UsageReporter: processor time, memory, I/O, processes
+// and what they have open, of c and everything below it. A container that shares its
 // parent's group is not measured.
-func (i *Isolator) Usage(_ context.Context, c *containerizer.Container, u *containerizer.Usage) error {
+func (i *Isolator) Usage(ctx context.Context, c *containerizer.Container, u *containerizer.Usage) error {
 	if c.Spec != nil && c.Spec.ShareCgroup {
 		return nil
 	}
@@ -27,7 +28,15 @@ func (i *Isolator) Usage(_ context.Context, c *containerizer.Container, u *conta
 	} else {
 		r.legacy(u)
 	}
-	return r.err
+	if r.err != nil {
+		return r.err
+	}
+	pids, err := i.Processes(ctx, c)
+	if err != nil {
+		return err
+	}
+	u.Processes = openFiles(pids)
+	return nil
 }
 
 // statReader reads the statistics of one group. The first error sticks; files
@@ -71,6 +80,17 @@ func (r *statReader) number(c controller, file string) uint64 {
 	return v
 }
 
+// limit reads a file with one number; is says that it is there and a limit, which 0 may be.
+func (r *statReader) limit(c controller, file string) (v uint64, is bool) {
+	s := r.text(c, file)
+	if s == "" {
+		return 0, false
+	}
+	v, err := parseLimit(s)
+	r.check(err)
+	return v, err == nil && (v > 0 || strings.TrimSpace(s) == "0")
+}
+
 // flat reads a file of lines KEY NUMBER.
 func (r *statReader) flat(c controller, file string, set func(key string, v uint64)) {
 	r.check(parseFlat(r.text(c, file), set))
@@ -109,8 +129,9 @@ func (r *statReader) unified(u *containerizer.Usage) {
 		u.Memory = r.unifiedMemory()
 	}
 	if r.node.of(blkio) != nil {
-		io, err := parseIOStat(r.text(blkio, "io.stat"))
+		d, err := parseIOStat(r.text(blkio, "io.stat"))
 		r.check(err)
+		io := d.usage()
 		io.Pressure = r.pressure(blkio, "io.pressure")
 		u.IO = &io
 	}
@@ -127,6 +148,9 @@ func (r *statReader) unifiedMemory() *containerizer.MemoryUsage {
 		SwapBytes:  r.number(memory, "memory.swap.current"),
 		Pressure:   r.pressure(memory, "memory.pressure"),
 	}
+	if limit, is := r.limit(memory, "memory.swap.max"); is {
+		m.SwapLimitBytes = &limit
+	}
 	var inactive uint64
 	r.flat(memory, "memory.stat", func(key string, v uint64) {
 		switch key {
@@ -134,6 +158,11 @@ func (r *statReader) unifiedMemory() *containerizer.MemoryUsage {
 			m.RSSBytes = v
 		case "file":
 			m.CacheBytes = v
+		case "file_mapped":
+			m.MappedFileBytes = v
+		case "kernel": // Linux 5.18
+			kernel := v // not v, which would be on the heap for each line
+			m.KernelBytes = &kernel
 		case "inactive_file":
 			inactive = v
 		case "pgfault":
@@ -143,8 +172,11 @@ func (r *statReader) unifiedMemory() *containerizer.MemoryUsage {
 		}
 	})
 	r.flat(memory, "memory.events", func(key string, v uint64) {
-		if key == "oom_kill" {
+		switch key {
+		case "oom_kill":
 			m.OOMKills = v
+		case "max":
+			m.LimitHits = v
 		}
 	})
 	m.WorkingSetBytes = m.Bytes - min(m.Bytes, inactive)
@@ -187,6 +219,17 @@ func (r *statReader) legacyMemory() *containerizer.MemoryUsage {
 		Bytes:      r.number(memory, "memory.usage_in_bytes"),
 		PeakBytes:  r.number(memory, "memory.max_usage_in_bytes"),
 		LimitBytes: r.number(memory, "memory.limit_in_bytes"),
+		LimitHits:  r.number(memory, "memory.failcnt"),
+	}
+	if s := r.text(memory, "memory.kmem.usage_in_bytes"); s != "" {
+		v, err := parseLimit(s)
+		r.check(err)
+		m.KernelBytes = &v
+	}
+	// Version 1 bounds memory and swap together.
+	if both, is := r.limit(memory, "memory.memsw.limit_in_bytes"); is && m.LimitBytes > 0 {
+		limit := both - min(both, m.LimitBytes)
+		m.SwapLimitBytes = &limit
 	}
 	var inactive uint64
 	r.flat(memory, "memory.stat", func(key string, v uint64) {
@@ -197,6 +240,8 @@ func (r *statReader) legacyMemory() *containerizer.MemoryUsage {
 			m.CacheBytes = v
 		case "total_swap":
 			m.SwapBytes = v
+		case "total_mapped_file":
+			m.MappedFileBytes = v
 		case "total_inactive_file":
 			inactive = v
 		case "total_pgfault":
@@ -215,11 +260,25 @@ func (r *statReader) legacyMemory() *containerizer.MemoryUsage {
 }
 
 func (r *statReader) legacyIO() *containerizer.IOUsage {
-	var io containerizer.IOUsage
-	var err error
-	io.ReadBytes, io.WriteBytes, err = parseBlkioStat(r.text(blkio, "blkio.throttle.io_service_bytes_recursive"))
-	r.check(err)
-	io.Reads, io.Writes, err = parseBlkioStat(r.text(blkio, "blkio.throttle.io_serviced_recursive"))
-	r.check(err)
+	var d perDevice
+	r.check(parseBlkioStat(r.text(blkio, "blkio.throttle.io_service_bytes_recursive"), func(device, operation string, v uint64) {
+		switch one := d.of(device); {
+		case one == nil:
+		case operation == "Read":
+			one.ReadBytes += v
+		case operation == "Write":
+			one.WriteBytes += v
+		}
+	}))
+	r.check(parseBlkioStat(r.text(blkio, "blkio.throttle.io_serviced_recursive"), func(device, operation string, v uint64) {
+		switch one := d.of(device); {
+		case one == nil:
+		case operation == "Read":
+			one.Reads += v
+		case operation == "Write":
+			one.Writes += v
+		}
+	}))
+	io := d.usage()
 	return &io
 }

@@ -16,7 +16,13 @@ type metric struct {
 	labels     []string // besides commonLabels
 	counter    bool
 	pod        bool // of the pod, not of its containers
-	values     func(*containerizer.Usage, item) []sample
+	values     func(*measured, item) []sample
+}
+
+// measured is what there is to be told of a container.
+type measured struct {
+	*containerizer.Usage
+	node *nodeFS
 }
 
 // sample is a value, with values of the metric's own labels.
@@ -32,8 +38,8 @@ var commonLabels = []string{"id", "name", "image", "pod", "namespace", "containe
 
 func one(v uint64) []sample { return []sample{{nil, v}} }
 
-func cpu(f func(*containerizer.CPUUsage) uint64) func(*containerizer.Usage, item) []sample {
-	return func(u *containerizer.Usage, _ item) []sample {
+func cpu(f func(*containerizer.CPUUsage) uint64) func(*measured, item) []sample {
+	return func(u *measured, _ item) []sample {
 		if u.CPU == nil {
 			return nil
 		}
@@ -41,8 +47,8 @@ func cpu(f func(*containerizer.CPUUsage) uint64) func(*containerizer.Usage, item
 	}
 }
 
-func memory(f func(*containerizer.MemoryUsage) uint64) func(*containerizer.Usage, item) []sample {
-	return func(u *containerizer.Usage, _ item) []sample {
+func memory(f func(*containerizer.MemoryUsage) uint64) func(*measured, item) []sample {
+	return func(u *measured, _ item) []sample {
 		if u.Memory == nil {
 			return nil
 		}
@@ -50,17 +56,8 @@ func memory(f func(*containerizer.MemoryUsage) uint64) func(*containerizer.Usage
 	}
 }
 
-func blockIO(f func(*containerizer.IOUsage) uint64) func(*containerizer.Usage, item) []sample {
-	return func(u *containerizer.Usage, _ item) []sample {
-		if u.IO == nil {
-			return nil
-		}
-		return one(f(u.IO))
-	}
-}
-
-func network(f func(*containerizer.NetworkUsage) uint64) func(*containerizer.Usage, item) []sample {
-	return func(u *containerizer.Usage, _ item) []sample {
+func network(f func(*containerizer.NetworkUsage) uint64) func(*measured, item) []sample {
+	return func(u *measured, _ item) []sample {
 		var out []sample
 		for n := range u.Network {
 			if u.Network[n].Interface != "lo" {
@@ -76,8 +73,8 @@ func seconds[T ~int64](d T) uint64 { return uint64(max(d, 0)) / 1e9 }
 
 // metricsList are all of them. What the node does not measure is not listed.
 func metricsList() []metric {
-	iface := []string{"interface"}
-	return []metric{
+	iface, device := []string{"interface"}, []string{"device"}
+	return slices.Concat(openMetrics(), diskMetrics(), pressureMetrics(), []metric{
 		{"container_cpu_usage_seconds_total", "Processor time, in seconds.", nil, true, false, cpu(func(c *containerizer.CPUUsage) uint64 { return seconds(c.Total) })},
 		{"container_cpu_user_seconds_total", "Processor time in user mode, in seconds.", nil, true, false, cpu(func(c *containerizer.CPUUsage) uint64 { return seconds(c.User) })},
 		{"container_cpu_system_seconds_total", "Processor time in the kernel, in seconds.", nil, true, false, cpu(func(c *containerizer.CPUUsage) uint64 { return seconds(c.System) })},
@@ -93,32 +90,41 @@ func metricsList() []metric {
 		{"container_memory_failures_total", "Page faults.", []string{"failure_type", "scope"}, true, false, pageFaults},
 		{"container_oom_events_total", "Processes that the OOM killer ended.", nil, true, false, memory(func(m *containerizer.MemoryUsage) uint64 { return m.OOMKills })},
 		{"container_spec_memory_limit_bytes", "The memory limit; 0 is none.", nil, false, false, memory(func(m *containerizer.MemoryUsage) uint64 { return m.LimitBytes })},
-		{"container_spec_cpu_period", "The CPU period, in microseconds.", nil, false, false, func(_ *containerizer.Usage, i item) []sample {
+		{"container_memory_failcnt", "How often the memory limit was in the way.", nil, true, false, memory(func(m *containerizer.MemoryUsage) uint64 { return m.LimitHits })},
+		{"container_memory_mapped_file", "Files mapped into memory.", nil, false, false, memory(func(m *containerizer.MemoryUsage) uint64 { return m.MappedFileBytes })},
+		{"container_memory_kernel_usage", "Memory of the kernel for it, where the kernel tells.", nil, false, false, func(u *measured, _ item) []sample {
+			if u.Memory == nil {
+				return nil
+			}
+			return optional(u.Memory.KernelBytes)
+		}},
+		{"container_spec_memory_swap_limit_bytes", "The limit of swap; 0 is none.", nil, false, false, memory(func(m *containerizer.MemoryUsage) uint64 { return orNone(m.SwapLimitBytes) })},
+		{"container_spec_cpu_period", "The CPU period, in microseconds.", nil, false, false, func(_ *measured, i item) []sample {
 			return one(uint64(max(applied(&i.status.Spec.Resources.Linux, nil).GetLinux().GetCpuPeriod(), 0))) //nolint:gosec // not negative
 		}},
-		{"container_spec_cpu_shares", "The CPU shares.", nil, false, false, func(_ *containerizer.Usage, i item) []sample {
+		{"container_spec_cpu_shares", "The CPU shares.", nil, false, false, func(_ *measured, i item) []sample {
 			return one(uint64(max(applied(&i.status.Spec.Resources.Linux, nil).GetLinux().GetCpuShares(), 0))) //nolint:gosec // not negative
 		}},
-		{"container_fs_reads_bytes_total", "Bytes read from block devices.", nil, true, false, blockIO(func(d *containerizer.IOUsage) uint64 { return d.ReadBytes })},
-		{"container_fs_reads_total", "Reads from block devices.", nil, true, false, blockIO(func(d *containerizer.IOUsage) uint64 { return d.Reads })},
-		{"container_fs_writes_bytes_total", "Bytes written to block devices.", nil, true, false, blockIO(func(d *containerizer.IOUsage) uint64 { return d.WriteBytes })},
-		{"container_fs_writes_total", "Writes to block devices.", nil, true, false, blockIO(func(d *containerizer.IOUsage) uint64 { return d.Writes })},
-		{"container_threads", "Threads.", nil, false, false, func(u *containerizer.Usage, _ item) []sample {
+		{"container_fs_reads_bytes_total", "Bytes read from block devices.", device, true, false, blockIO(func(d *containerizer.DeviceIO) uint64 { return d.ReadBytes })},
+		{"container_fs_reads_total", "Reads from block devices.", device, true, false, blockIO(func(d *containerizer.DeviceIO) uint64 { return d.Reads })},
+		{"container_fs_writes_bytes_total", "Bytes written to block devices.", device, true, false, blockIO(func(d *containerizer.DeviceIO) uint64 { return d.WriteBytes })},
+		{"container_fs_writes_total", "Writes to block devices.", device, true, false, blockIO(func(d *containerizer.DeviceIO) uint64 { return d.Writes })},
+		{"container_threads", "Threads.", nil, false, false, func(u *measured, _ item) []sample {
 			if u.PIDs == nil {
 				return nil
 			}
 			return one(u.PIDs.Current)
 		}},
-		{"container_threads_max", "The limit of threads; 0 is none.", nil, false, false, func(u *containerizer.Usage, _ item) []sample {
+		{"container_threads_max", "The limit of threads; 0 is none.", nil, false, false, func(u *measured, _ item) []sample {
 			if u.PIDs == nil {
 				return nil
 			}
 			return one(u.PIDs.Limit)
 		}},
-		{"container_start_time_seconds", "When it was started, in seconds of Unix time.", nil, false, false, func(_ *containerizer.Usage, i item) []sample {
+		{"container_start_time_seconds", "When it was started, in seconds of Unix time.", nil, false, false, func(_ *measured, i item) []sample {
 			return one(uint64(max(i.status.StartedAt.Unix(), 0))) //nolint:gosec // not negative
 		}},
-		{"container_last_seen", "When it was last seen, in seconds of Unix time.", nil, false, false, func(u *containerizer.Usage, _ item) []sample {
+		{"container_last_seen", "When it was last seen, in seconds of Unix time.", nil, false, false, func(u *measured, _ item) []sample {
 			return one(uint64(max(u.At.Unix(), 0))) //nolint:gosec // not negative
 		}},
 		{"container_network_receive_bytes_total", "Bytes received.", iface, true, true, network(func(n *containerizer.NetworkUsage) uint64 { return n.RxBytes })},
@@ -129,10 +135,10 @@ func metricsList() []metric {
 		{"container_network_transmit_packets_total", "Packets sent.", iface, true, true, network(func(n *containerizer.NetworkUsage) uint64 { return n.TxPackets })},
 		{"container_network_transmit_errors_total", "Errors while sending.", iface, true, true, network(func(n *containerizer.NetworkUsage) uint64 { return n.TxErrors })},
 		{"container_network_transmit_packets_dropped_total", "Packets dropped while sending.", iface, true, true, network(func(n *containerizer.NetworkUsage) uint64 { return n.TxDropped })},
-	}
+	})
 }
 
-func pageFaults(u *containerizer.Usage, _ item) []sample {
+func pageFaults(u *measured, _ item) []sample {
 	if u.Memory == nil {
 		return nil
 	}
@@ -170,7 +176,7 @@ func (s *Server) podMetrics(ctx context.Context) ([]*runtimeapi.PodSandboxMetric
 	if err != nil {
 		return nil, err
 	}
-	list := metricsList()
+	list, node := metricsList(), newNodeFS(s.o.ImageDir)
 	pods := map[containerizer.ContainerID]*runtimeapi.PodSandboxMetrics{}
 	configs := map[containerizer.ContainerID]item{}
 	var out []*runtimeapi.PodSandboxMetrics
@@ -178,7 +184,7 @@ func (s *Server) podMetrics(ctx context.Context) ([]*runtimeapi.PodSandboxMetric
 		if !alive(i) {
 			continue
 		}
-		u := s.usageOf(ctx, i.status.ID)
+		u := &measured{s.usageOf(ctx, i.status.ID), node}
 		if i.record.pod != nil {
 			m := &runtimeapi.PodSandboxMetrics{PodSandboxId: string(i.status.ID), Metrics: measure(list, u, i, i, true)}
 			pods[i.status.ID], configs[i.status.ID] = m, i
@@ -195,7 +201,7 @@ func (s *Server) podMetrics(ctx context.Context) ([]*runtimeapi.PodSandboxMetric
 }
 
 // measure takes the metrics of a pod, or of a container in it.
-func measure(list []metric, u *containerizer.Usage, i, pod item, ofPod bool) []*runtimeapi.Metric { //nolint:revive // two kinds
+func measure(list []metric, u *measured, i, pod item, ofPod bool) []*runtimeapi.Metric { //nolint:revive // two kinds
 	meta := pod.record.pod.GetConfig().GetMetadata()
 	labels := []string{string(i.status.ID), "", "", meta.GetName(), meta.GetNamespace(), ""}
 	if c := i.record.container; c != nil {

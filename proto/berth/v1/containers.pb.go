@@ -882,6 +882,7 @@ type Usage struct {
 	Pids          *PIDsUsage             `protobuf:"bytes,5,opt,name=pids,proto3" json:"pids,omitempty"`
 	Network       []*NetworkUsage        `protobuf:"bytes,6,rep,name=network,proto3" json:"network,omitempty"`
 	Disk          *DiskUsage             `protobuf:"bytes,7,opt,name=disk,proto3" json:"disk,omitempty"`
+	Processes     *ProcessUsage          `protobuf:"bytes,8,opt,name=processes,proto3" json:"processes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -961,6 +962,13 @@ func (x *Usage) GetNetwork() []*NetworkUsage {
 func (x *Usage) GetDisk() *DiskUsage {
 	if x != nil {
 		return x.Disk
+	}
+	return nil
+}
+
+func (x *Usage) GetProcesses() *ProcessUsage {
+	if x != nil {
+		return x.Processes
 	}
 	return nil
 }
@@ -1073,8 +1081,15 @@ type MemoryUsage struct {
 	MajorPageFaults uint64    `protobuf:"varint,9,opt,name=major_page_faults,json=majorPageFaults,proto3" json:"major_page_faults,omitempty"`
 	OomKills        uint64    `protobuf:"varint,10,opt,name=oom_kills,json=oomKills,proto3" json:"oom_kills,omitempty"`
 	Pressure        *Pressure `protobuf:"bytes,11,opt,name=pressure,proto3" json:"pressure,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How often the limit was in the way.
+	LimitHits       uint64 `protobuf:"varint,12,opt,name=limit_hits,json=limitHits,proto3" json:"limit_hits,omitempty"`
+	MappedFileBytes uint64 `protobuf:"varint,13,opt,name=mapped_file_bytes,json=mappedFileBytes,proto3" json:"mapped_file_bytes,omitempty"`
+	// Missing where the kernel does not tell it by itself.
+	KernelBytes *uint64 `protobuf:"varint,14,opt,name=kernel_bytes,json=kernelBytes,proto3,oneof" json:"kernel_bytes,omitempty"`
+	// Bounds swap_bytes; missing without limit.
+	SwapLimitBytes *uint64 `protobuf:"varint,15,opt,name=swap_limit_bytes,json=swapLimitBytes,proto3,oneof" json:"swap_limit_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *MemoryUsage) Reset() {
@@ -1184,14 +1199,44 @@ func (x *MemoryUsage) GetPressure() *Pressure {
 	return nil
 }
 
+func (x *MemoryUsage) GetLimitHits() uint64 {
+	if x != nil {
+		return x.LimitHits
+	}
+	return 0
+}
+
+func (x *MemoryUsage) GetMappedFileBytes() uint64 {
+	if x != nil {
+		return x.MappedFileBytes
+	}
+	return 0
+}
+
+func (x *MemoryUsage) GetKernelBytes() uint64 {
+	if x != nil && x.KernelBytes != nil {
+		return *x.KernelBytes
+	}
+	return 0
+}
+
+func (x *MemoryUsage) GetSwapLimitBytes() uint64 {
+	if x != nil && x.SwapLimitBytes != nil {
+		return *x.SwapLimitBytes
+	}
+	return 0
+}
+
 // IOUsage is block I/O over all devices.
 type IOUsage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ReadBytes     uint64                 `protobuf:"varint,1,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
-	WriteBytes    uint64                 `protobuf:"varint,2,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"`
-	Reads         uint64                 `protobuf:"varint,3,opt,name=reads,proto3" json:"reads,omitempty"`
-	Writes        uint64                 `protobuf:"varint,4,opt,name=writes,proto3" json:"writes,omitempty"`
-	Pressure      *Pressure              `protobuf:"bytes,5,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ReadBytes  uint64                 `protobuf:"varint,1,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
+	WriteBytes uint64                 `protobuf:"varint,2,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"`
+	Reads      uint64                 `protobuf:"varint,3,opt,name=reads,proto3" json:"reads,omitempty"`
+	Writes     uint64                 `protobuf:"varint,4,opt,name=writes,proto3" json:"writes,omitempty"`
+	Pressure   *Pressure              `protobuf:"bytes,5,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	// The parts of it, of devices that were used.
+	Devices       []*DeviceIO `protobuf:"bytes,6,rep,name=devices,proto3" json:"devices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1261,6 +1306,169 @@ func (x *IOUsage) GetPressure() *Pressure {
 	return nil
 }
 
+func (x *IOUsage) GetDevices() []*DeviceIO {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+// DeviceIO is block I/O on one device.
+type DeviceIO struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Major         uint32                 `protobuf:"varint,1,opt,name=major,proto3" json:"major,omitempty"`
+	Minor         uint32                 `protobuf:"varint,2,opt,name=minor,proto3" json:"minor,omitempty"`
+	ReadBytes     uint64                 `protobuf:"varint,3,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
+	WriteBytes    uint64                 `protobuf:"varint,4,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"`
+	Reads         uint64                 `protobuf:"varint,5,opt,name=reads,proto3" json:"reads,omitempty"`
+	Writes        uint64                 `protobuf:"varint,6,opt,name=writes,proto3" json:"writes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceIO) Reset() {
+	*x = DeviceIO{}
+	mi := &file_berth_v1_containers_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceIO) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceIO) ProtoMessage() {}
+
+func (x *DeviceIO) ProtoReflect() protoreflect.Message {
+	mi := &file_berth_v1_containers_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceIO.ProtoReflect.Descriptor instead.
+func (*DeviceIO) Descriptor() ([]byte, []int) {
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeviceIO) GetMajor() uint32 {
+	if x != nil {
+		return x.Major
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetMinor() uint32 {
+	if x != nil {
+		return x.Minor
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetReadBytes() uint64 {
+	if x != nil {
+		return x.ReadBytes
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetWriteBytes() uint64 {
+	if x != nil {
+		return x.WriteBytes
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetReads() uint64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetWrites() uint64 {
+	if x != nil {
+		return x.Writes
+	}
+	return 0
+}
+
+// ProcessUsage is what the processes of a container have open, together.
+type ProcessUsage struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Count           uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	FileDescriptors uint64                 `protobuf:"varint,2,opt,name=file_descriptors,json=fileDescriptors,proto3" json:"file_descriptors,omitempty"`
+	// Sockets among them; missing when there are too many descriptors to look at each.
+	Sockets *uint64 `protobuf:"varint,3,opt,name=sockets,proto3,oneof" json:"sockets,omitempty"`
+	// The soft limit of descriptors of one of the processes.
+	OpenFilesLimit uint64 `protobuf:"varint,4,opt,name=open_files_limit,json=openFilesLimit,proto3" json:"open_files_limit,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ProcessUsage) Reset() {
+	*x = ProcessUsage{}
+	mi := &file_berth_v1_containers_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessUsage) ProtoMessage() {}
+
+func (x *ProcessUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_berth_v1_containers_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessUsage.ProtoReflect.Descriptor instead.
+func (*ProcessUsage) Descriptor() ([]byte, []int) {
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ProcessUsage) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ProcessUsage) GetFileDescriptors() uint64 {
+	if x != nil {
+		return x.FileDescriptors
+	}
+	return 0
+}
+
+func (x *ProcessUsage) GetSockets() uint64 {
+	if x != nil && x.Sockets != nil {
+		return *x.Sockets
+	}
+	return 0
+}
+
+func (x *ProcessUsage) GetOpenFilesLimit() uint64 {
+	if x != nil {
+		return x.OpenFilesLimit
+	}
+	return 0
+}
+
 // PIDsUsage counts processes and threads. A limit of 0 is none.
 type PIDsUsage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1272,7 +1480,7 @@ type PIDsUsage struct {
 
 func (x *PIDsUsage) Reset() {
 	*x = PIDsUsage{}
-	mi := &file_berth_v1_containers_proto_msgTypes[10]
+	mi := &file_berth_v1_containers_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1492,7 @@ func (x *PIDsUsage) String() string {
 func (*PIDsUsage) ProtoMessage() {}
 
 func (x *PIDsUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[10]
+	mi := &file_berth_v1_containers_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1505,7 @@ func (x *PIDsUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PIDsUsage.ProtoReflect.Descriptor instead.
 func (*PIDsUsage) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{10}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PIDsUsage) GetCurrent() uint64 {
@@ -1332,7 +1540,7 @@ type NetworkUsage struct {
 
 func (x *NetworkUsage) Reset() {
 	*x = NetworkUsage{}
-	mi := &file_berth_v1_containers_proto_msgTypes[11]
+	mi := &file_berth_v1_containers_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1552,7 @@ func (x *NetworkUsage) String() string {
 func (*NetworkUsage) ProtoMessage() {}
 
 func (x *NetworkUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[11]
+	mi := &file_berth_v1_containers_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1565,7 @@ func (x *NetworkUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkUsage.ProtoReflect.Descriptor instead.
 func (*NetworkUsage) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{11}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NetworkUsage) GetInterface() string {
@@ -1434,7 +1642,7 @@ type DiskUsage struct {
 
 func (x *DiskUsage) Reset() {
 	*x = DiskUsage{}
-	mi := &file_berth_v1_containers_proto_msgTypes[12]
+	mi := &file_berth_v1_containers_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1654,7 @@ func (x *DiskUsage) String() string {
 func (*DiskUsage) ProtoMessage() {}
 
 func (x *DiskUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[12]
+	mi := &file_berth_v1_containers_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1667,7 @@ func (x *DiskUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskUsage.ProtoReflect.Descriptor instead.
 func (*DiskUsage) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{12}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DiskUsage) GetBytes() uint64 {
@@ -1487,7 +1695,7 @@ type Pressure struct {
 
 func (x *Pressure) Reset() {
 	*x = Pressure{}
-	mi := &file_berth_v1_containers_proto_msgTypes[13]
+	mi := &file_berth_v1_containers_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1707,7 @@ func (x *Pressure) String() string {
 func (*Pressure) ProtoMessage() {}
 
 func (x *Pressure) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[13]
+	mi := &file_berth_v1_containers_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1720,7 @@ func (x *Pressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
 func (*Pressure) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{13}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Pressure) GetSome() *PressureLine {
@@ -1542,7 +1750,7 @@ type PressureLine struct {
 
 func (x *PressureLine) Reset() {
 	*x = PressureLine{}
-	mi := &file_berth_v1_containers_proto_msgTypes[14]
+	mi := &file_berth_v1_containers_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1762,7 @@ func (x *PressureLine) String() string {
 func (*PressureLine) ProtoMessage() {}
 
 func (x *PressureLine) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[14]
+	mi := &file_berth_v1_containers_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1775,7 @@ func (x *PressureLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureLine.ProtoReflect.Descriptor instead.
 func (*PressureLine) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{14}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PressureLine) GetAvg10() float64 {
@@ -1609,7 +1817,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[15]
+	mi := &file_berth_v1_containers_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1829,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[15]
+	mi := &file_berth_v1_containers_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1842,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{15}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PrepareRequest) GetId() string {
@@ -1660,7 +1868,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[16]
+	mi := &file_berth_v1_containers_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1880,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[16]
+	mi := &file_berth_v1_containers_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1893,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{16}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{18}
 }
 
 // StartRequest names a created or exited container.
@@ -1698,7 +1906,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[17]
+	mi := &file_berth_v1_containers_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1918,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[17]
+	mi := &file_berth_v1_containers_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1931,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{17}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StartRequest) GetId() string {
@@ -1742,7 +1950,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[18]
+	mi := &file_berth_v1_containers_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1962,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[18]
+	mi := &file_berth_v1_containers_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1975,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{18}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{20}
 }
 
 // LaunchRequest describes a new container.
@@ -1783,7 +1991,7 @@ type LaunchRequest struct {
 
 func (x *LaunchRequest) Reset() {
 	*x = LaunchRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[19]
+	mi := &file_berth_v1_containers_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +2003,7 @@ func (x *LaunchRequest) String() string {
 func (*LaunchRequest) ProtoMessage() {}
 
 func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[19]
+	mi := &file_berth_v1_containers_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +2016,7 @@ func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchRequest.ProtoReflect.Descriptor instead.
 func (*LaunchRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{19}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LaunchRequest) GetId() string {
@@ -1841,7 +2049,7 @@ type LaunchResponse struct {
 
 func (x *LaunchResponse) Reset() {
 	*x = LaunchResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[20]
+	mi := &file_berth_v1_containers_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +2061,7 @@ func (x *LaunchResponse) String() string {
 func (*LaunchResponse) ProtoMessage() {}
 
 func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[20]
+	mi := &file_berth_v1_containers_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +2074,7 @@ func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchResponse.ProtoReflect.Descriptor instead.
 func (*LaunchResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{20}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{22}
 }
 
 // WaitRequest names a container.
@@ -1879,7 +2087,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[21]
+	mi := &file_berth_v1_containers_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +2099,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[21]
+	mi := &file_berth_v1_containers_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2112,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{21}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WaitRequest) GetId() string {
@@ -1924,7 +2132,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[22]
+	mi := &file_berth_v1_containers_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2144,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[22]
+	mi := &file_berth_v1_containers_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2157,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{22}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WaitResponse) GetTermination() *Termination {
@@ -1971,7 +2179,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[23]
+	mi := &file_berth_v1_containers_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2191,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[23]
+	mi := &file_berth_v1_containers_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2204,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{23}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StopRequest) GetId() string {
@@ -2022,7 +2230,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[24]
+	mi := &file_berth_v1_containers_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2242,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[24]
+	mi := &file_berth_v1_containers_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2255,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{24}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{26}
 }
 
 // DestroyRequest names a container.
@@ -2060,7 +2268,7 @@ type DestroyRequest struct {
 
 func (x *DestroyRequest) Reset() {
 	*x = DestroyRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[25]
+	mi := &file_berth_v1_containers_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2280,7 @@ func (x *DestroyRequest) String() string {
 func (*DestroyRequest) ProtoMessage() {}
 
 func (x *DestroyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[25]
+	mi := &file_berth_v1_containers_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2293,7 @@ func (x *DestroyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyRequest.ProtoReflect.Descriptor instead.
 func (*DestroyRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{25}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DestroyRequest) GetId() string {
@@ -2104,7 +2312,7 @@ type DestroyResponse struct {
 
 func (x *DestroyResponse) Reset() {
 	*x = DestroyResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[26]
+	mi := &file_berth_v1_containers_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2116,7 +2324,7 @@ func (x *DestroyResponse) String() string {
 func (*DestroyResponse) ProtoMessage() {}
 
 func (x *DestroyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[26]
+	mi := &file_berth_v1_containers_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2129,7 +2337,7 @@ func (x *DestroyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyResponse.ProtoReflect.Descriptor instead.
 func (*DestroyResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{26}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{28}
 }
 
 // KillRequest is a signal.
@@ -2145,7 +2353,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[27]
+	mi := &file_berth_v1_containers_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2365,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[27]
+	mi := &file_berth_v1_containers_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2378,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{27}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *KillRequest) GetId() string {
@@ -2203,7 +2411,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[28]
+	mi := &file_berth_v1_containers_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +2423,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[28]
+	mi := &file_berth_v1_containers_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +2436,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{28}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{30}
 }
 
 // PauseRequest names a container.
@@ -2241,7 +2449,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[29]
+	mi := &file_berth_v1_containers_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2461,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[29]
+	mi := &file_berth_v1_containers_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2474,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{29}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PauseRequest) GetId() string {
@@ -2285,7 +2493,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[30]
+	mi := &file_berth_v1_containers_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2505,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[30]
+	mi := &file_berth_v1_containers_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2518,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{30}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{32}
 }
 
 // ResumeRequest names a container.
@@ -2323,7 +2531,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[31]
+	mi := &file_berth_v1_containers_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2335,7 +2543,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[31]
+	mi := &file_berth_v1_containers_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2348,7 +2556,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{31}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumeRequest) GetId() string {
@@ -2367,7 +2575,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[32]
+	mi := &file_berth_v1_containers_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +2587,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[32]
+	mi := &file_berth_v1_containers_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2600,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{32}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{34}
 }
 
 // UpdateRequest changes resources.
@@ -2406,7 +2614,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[33]
+	mi := &file_berth_v1_containers_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2626,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[33]
+	mi := &file_berth_v1_containers_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2639,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{33}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UpdateRequest) GetId() string {
@@ -2457,7 +2665,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[34]
+	mi := &file_berth_v1_containers_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2677,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[34]
+	mi := &file_berth_v1_containers_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2690,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{34}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{36}
 }
 
 // RenameRequest changes a name.
@@ -2496,7 +2704,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[35]
+	mi := &file_berth_v1_containers_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2716,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[35]
+	mi := &file_berth_v1_containers_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2729,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{35}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RenameRequest) GetId() string {
@@ -2547,7 +2755,7 @@ type RenameResponse struct {
 
 func (x *RenameResponse) Reset() {
 	*x = RenameResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[36]
+	mi := &file_berth_v1_containers_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2767,7 @@ func (x *RenameResponse) String() string {
 func (*RenameResponse) ProtoMessage() {}
 
 func (x *RenameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[36]
+	mi := &file_berth_v1_containers_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2780,7 @@ func (x *RenameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameResponse.ProtoReflect.Descriptor instead.
 func (*RenameResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{36}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{38}
 }
 
 // ReopenLogRequest names a container.
@@ -2585,7 +2793,7 @@ type ReopenLogRequest struct {
 
 func (x *ReopenLogRequest) Reset() {
 	*x = ReopenLogRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[37]
+	mi := &file_berth_v1_containers_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2805,7 @@ func (x *ReopenLogRequest) String() string {
 func (*ReopenLogRequest) ProtoMessage() {}
 
 func (x *ReopenLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[37]
+	mi := &file_berth_v1_containers_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2818,7 @@ func (x *ReopenLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenLogRequest.ProtoReflect.Descriptor instead.
 func (*ReopenLogRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{37}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReopenLogRequest) GetId() string {
@@ -2629,7 +2837,7 @@ type ReopenLogResponse struct {
 
 func (x *ReopenLogResponse) Reset() {
 	*x = ReopenLogResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[38]
+	mi := &file_berth_v1_containers_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2849,7 @@ func (x *ReopenLogResponse) String() string {
 func (*ReopenLogResponse) ProtoMessage() {}
 
 func (x *ReopenLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[38]
+	mi := &file_berth_v1_containers_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2862,7 @@ func (x *ReopenLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenLogResponse.ProtoReflect.Descriptor instead.
 func (*ReopenLogResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{38}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{40}
 }
 
 // ListRequest selects containers; what is not set selects all.
@@ -2675,7 +2883,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[39]
+	mi := &file_berth_v1_containers_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2895,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[39]
+	mi := &file_berth_v1_containers_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +2908,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{39}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListRequest) GetLabels() map[string]string {
@@ -2741,7 +2949,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[40]
+	mi := &file_berth_v1_containers_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2961,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[40]
+	mi := &file_berth_v1_containers_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2974,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{40}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListResponse) GetContainers() []*Container {
@@ -2786,7 +2994,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[41]
+	mi := &file_berth_v1_containers_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +3006,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[41]
+	mi := &file_berth_v1_containers_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +3019,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{41}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetRequest) GetId() string {
@@ -2831,7 +3039,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[42]
+	mi := &file_berth_v1_containers_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2843,7 +3051,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[42]
+	mi := &file_berth_v1_containers_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2856,7 +3064,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{42}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetResponse) GetContainer() *Container {
@@ -2876,7 +3084,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[43]
+	mi := &file_berth_v1_containers_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2888,7 +3096,7 @@ func (x *ResolveRequest) String() string {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[43]
+	mi := &file_berth_v1_containers_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2901,7 +3109,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{43}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ResolveRequest) GetNameOrId() string {
@@ -2921,7 +3129,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[44]
+	mi := &file_berth_v1_containers_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2933,7 +3141,7 @@ func (x *ResolveResponse) String() string {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[44]
+	mi := &file_berth_v1_containers_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2946,7 +3154,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{44}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ResolveResponse) GetId() string {
@@ -2966,7 +3174,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[45]
+	mi := &file_berth_v1_containers_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3186,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[45]
+	mi := &file_berth_v1_containers_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3199,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{45}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UsageRequest) GetId() string {
@@ -3011,7 +3219,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[46]
+	mi := &file_berth_v1_containers_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3231,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[46]
+	mi := &file_berth_v1_containers_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3244,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{46}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *UsageResponse) GetUsage() *Usage {
@@ -3056,7 +3264,7 @@ type ProcessesRequest struct {
 
 func (x *ProcessesRequest) Reset() {
 	*x = ProcessesRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[47]
+	mi := &file_berth_v1_containers_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3068,7 +3276,7 @@ func (x *ProcessesRequest) String() string {
 func (*ProcessesRequest) ProtoMessage() {}
 
 func (x *ProcessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[47]
+	mi := &file_berth_v1_containers_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3081,7 +3289,7 @@ func (x *ProcessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ProcessesRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{47}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ProcessesRequest) GetId() string {
@@ -3101,7 +3309,7 @@ type ProcessesResponse struct {
 
 func (x *ProcessesResponse) Reset() {
 	*x = ProcessesResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[48]
+	mi := &file_berth_v1_containers_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3113,7 +3321,7 @@ func (x *ProcessesResponse) String() string {
 func (*ProcessesResponse) ProtoMessage() {}
 
 func (x *ProcessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[48]
+	mi := &file_berth_v1_containers_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3334,7 @@ func (x *ProcessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessesResponse.ProtoReflect.Descriptor instead.
 func (*ProcessesResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{48}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ProcessesResponse) GetPids() []int64 {
@@ -3148,7 +3356,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[49]
+	mi := &file_berth_v1_containers_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3368,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[49]
+	mi := &file_berth_v1_containers_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3381,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{49}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *EventsRequest) GetAfter() uint64 {
@@ -3194,7 +3402,7 @@ type EventsResponse struct {
 
 func (x *EventsResponse) Reset() {
 	*x = EventsResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[50]
+	mi := &file_berth_v1_containers_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +3414,7 @@ func (x *EventsResponse) String() string {
 func (*EventsResponse) ProtoMessage() {}
 
 func (x *EventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[50]
+	mi := &file_berth_v1_containers_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +3427,7 @@ func (x *EventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsResponse.ProtoReflect.Descriptor instead.
 func (*EventsResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{50}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *EventsResponse) GetEvent() *Event {
@@ -3246,7 +3454,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[51]
+	mi := &file_berth_v1_containers_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3466,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[51]
+	mi := &file_berth_v1_containers_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3479,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{51}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LogsRequest) GetId() string {
@@ -3322,7 +3530,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[52]
+	mi := &file_berth_v1_containers_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +3542,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[52]
+	mi := &file_berth_v1_containers_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,7 +3555,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{52}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *LogsResponse) GetAt() *timestamppb.Timestamp {
@@ -3394,7 +3602,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[53]
+	mi := &file_berth_v1_containers_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +3614,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[53]
+	mi := &file_berth_v1_containers_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +3627,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{53}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ConnectRequest) GetMessage() isConnectRequest_Message {
@@ -3584,7 +3792,7 @@ type Streams struct {
 
 func (x *Streams) Reset() {
 	*x = Streams{}
-	mi := &file_berth_v1_containers_proto_msgTypes[54]
+	mi := &file_berth_v1_containers_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3596,7 +3804,7 @@ func (x *Streams) String() string {
 func (*Streams) ProtoMessage() {}
 
 func (x *Streams) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[54]
+	mi := &file_berth_v1_containers_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3609,7 +3817,7 @@ func (x *Streams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Streams.ProtoReflect.Descriptor instead.
 func (*Streams) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{54}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Streams) GetStdin() bool {
@@ -3647,7 +3855,7 @@ type ConnectLaunch struct {
 
 func (x *ConnectLaunch) Reset() {
 	*x = ConnectLaunch{}
-	mi := &file_berth_v1_containers_proto_msgTypes[55]
+	mi := &file_berth_v1_containers_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3867,7 @@ func (x *ConnectLaunch) String() string {
 func (*ConnectLaunch) ProtoMessage() {}
 
 func (x *ConnectLaunch) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[55]
+	mi := &file_berth_v1_containers_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3880,7 @@ func (x *ConnectLaunch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectLaunch.ProtoReflect.Descriptor instead.
 func (*ConnectLaunch) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{55}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ConnectLaunch) GetId() string {
@@ -3714,7 +3922,7 @@ type ConnectStart struct {
 
 func (x *ConnectStart) Reset() {
 	*x = ConnectStart{}
-	mi := &file_berth_v1_containers_proto_msgTypes[56]
+	mi := &file_berth_v1_containers_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3726,7 +3934,7 @@ func (x *ConnectStart) String() string {
 func (*ConnectStart) ProtoMessage() {}
 
 func (x *ConnectStart) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[56]
+	mi := &file_berth_v1_containers_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3739,7 +3947,7 @@ func (x *ConnectStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectStart.ProtoReflect.Descriptor instead.
 func (*ConnectStart) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{56}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ConnectStart) GetId() string {
@@ -3767,7 +3975,7 @@ type ConnectAttach struct {
 
 func (x *ConnectAttach) Reset() {
 	*x = ConnectAttach{}
-	mi := &file_berth_v1_containers_proto_msgTypes[57]
+	mi := &file_berth_v1_containers_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3779,7 +3987,7 @@ func (x *ConnectAttach) String() string {
 func (*ConnectAttach) ProtoMessage() {}
 
 func (x *ConnectAttach) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[57]
+	mi := &file_berth_v1_containers_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3792,7 +4000,7 @@ func (x *ConnectAttach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectAttach.ProtoReflect.Descriptor instead.
 func (*ConnectAttach) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{57}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ConnectAttach) GetId() string {
@@ -3822,7 +4030,7 @@ type ConnectExec struct {
 
 func (x *ConnectExec) Reset() {
 	*x = ConnectExec{}
-	mi := &file_berth_v1_containers_proto_msgTypes[58]
+	mi := &file_berth_v1_containers_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3834,7 +4042,7 @@ func (x *ConnectExec) String() string {
 func (*ConnectExec) ProtoMessage() {}
 
 func (x *ConnectExec) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[58]
+	mi := &file_berth_v1_containers_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3847,7 +4055,7 @@ func (x *ConnectExec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectExec.ProtoReflect.Descriptor instead.
 func (*ConnectExec) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{58}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ConnectExec) GetId() string {
@@ -3880,7 +4088,7 @@ type CloseStdin struct {
 
 func (x *CloseStdin) Reset() {
 	*x = CloseStdin{}
-	mi := &file_berth_v1_containers_proto_msgTypes[59]
+	mi := &file_berth_v1_containers_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +4100,7 @@ func (x *CloseStdin) String() string {
 func (*CloseStdin) ProtoMessage() {}
 
 func (x *CloseStdin) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[59]
+	mi := &file_berth_v1_containers_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +4113,7 @@ func (x *CloseStdin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseStdin.ProtoReflect.Descriptor instead.
 func (*CloseStdin) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{59}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{61}
 }
 
 // Detach lets go of a process.
@@ -3917,7 +4125,7 @@ type Detach struct {
 
 func (x *Detach) Reset() {
 	*x = Detach{}
-	mi := &file_berth_v1_containers_proto_msgTypes[60]
+	mi := &file_berth_v1_containers_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3929,7 +4137,7 @@ func (x *Detach) String() string {
 func (*Detach) ProtoMessage() {}
 
 func (x *Detach) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[60]
+	mi := &file_berth_v1_containers_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3942,7 +4150,7 @@ func (x *Detach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detach.ProtoReflect.Descriptor instead.
 func (*Detach) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{60}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{62}
 }
 
 // ConnectResponse is something of the process.
@@ -3964,7 +4172,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[61]
+	mi := &file_berth_v1_containers_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3976,7 +4184,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[61]
+	mi := &file_berth_v1_containers_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3989,7 +4197,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{61}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ConnectResponse) GetMessage() isConnectResponse_Message {
@@ -4092,7 +4300,7 @@ type Connected struct {
 
 func (x *Connected) Reset() {
 	*x = Connected{}
-	mi := &file_berth_v1_containers_proto_msgTypes[62]
+	mi := &file_berth_v1_containers_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4312,7 @@ func (x *Connected) String() string {
 func (*Connected) ProtoMessage() {}
 
 func (x *Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[62]
+	mi := &file_berth_v1_containers_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4325,7 @@ func (x *Connected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connected.ProtoReflect.Descriptor instead.
 func (*Connected) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{62}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Connected) GetPid() int64 {
@@ -4138,7 +4346,7 @@ type OutputEnded struct {
 
 func (x *OutputEnded) Reset() {
 	*x = OutputEnded{}
-	mi := &file_berth_v1_containers_proto_msgTypes[63]
+	mi := &file_berth_v1_containers_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4150,7 +4358,7 @@ func (x *OutputEnded) String() string {
 func (*OutputEnded) ProtoMessage() {}
 
 func (x *OutputEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[63]
+	mi := &file_berth_v1_containers_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4163,7 +4371,7 @@ func (x *OutputEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputEnded.ProtoReflect.Descriptor instead.
 func (*OutputEnded) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{63}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *OutputEnded) GetError() string {
@@ -4237,7 +4445,7 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\x04type\x18\x02 \x01(\x0e2\x13.berth.v1.EventTypeR\x04type\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x127\n" +
 	"\vtermination\x18\x04 \x01(\v2\x15.berth.v1.TerminationR\vtermination\x12\x1a\n" +
-	"\bsequence\x18\x05 \x01(\x04R\bsequence\"\xaf\x02\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\"\xe5\x02\n" +
 	"\x05Usage\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12$\n" +
 	"\x03cpu\x18\x02 \x01(\v2\x12.berth.v1.CPUUsageR\x03cpu\x12-\n" +
@@ -4245,7 +4453,8 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\x02io\x18\x04 \x01(\v2\x11.berth.v1.IOUsageR\x02io\x12'\n" +
 	"\x04pids\x18\x05 \x01(\v2\x13.berth.v1.PIDsUsageR\x04pids\x120\n" +
 	"\anetwork\x18\x06 \x03(\v2\x16.berth.v1.NetworkUsageR\anetwork\x12'\n" +
-	"\x04disk\x18\a \x01(\v2\x13.berth.v1.DiskUsageR\x04disk\"\xcd\x02\n" +
+	"\x04disk\x18\a \x01(\v2\x13.berth.v1.DiskUsageR\x04disk\x124\n" +
+	"\tprocesses\x18\b \x01(\v2\x16.berth.v1.ProcessUsageR\tprocesses\"\xcd\x02\n" +
 	"\bCPUUsage\x12/\n" +
 	"\x05total\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05total\x12-\n" +
 	"\x04user\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04user\x121\n" +
@@ -4253,7 +4462,7 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\aperiods\x18\x04 \x01(\x04R\aperiods\x12+\n" +
 	"\x11throttled_periods\x18\x05 \x01(\x04R\x10throttledPeriods\x127\n" +
 	"\tthrottled\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\tthrottled\x12.\n" +
-	"\bpressure\x18\a \x01(\v2\x12.berth.v1.PressureR\bpressure\"\x86\x03\n" +
+	"\bpressure\x18\a \x01(\v2\x12.berth.v1.PressureR\bpressure\"\xce\x04\n" +
 	"\vMemoryUsage\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12*\n" +
 	"\x11working_set_bytes\x18\x02 \x01(\x04R\x0fworkingSetBytes\x12\x1d\n" +
@@ -4271,7 +4480,14 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\x11major_page_faults\x18\t \x01(\x04R\x0fmajorPageFaults\x12\x1b\n" +
 	"\toom_kills\x18\n" +
 	" \x01(\x04R\boomKills\x12.\n" +
-	"\bpressure\x18\v \x01(\v2\x12.berth.v1.PressureR\bpressure\"\xa7\x01\n" +
+	"\bpressure\x18\v \x01(\v2\x12.berth.v1.PressureR\bpressure\x12\x1d\n" +
+	"\n" +
+	"limit_hits\x18\f \x01(\x04R\tlimitHits\x12*\n" +
+	"\x11mapped_file_bytes\x18\r \x01(\x04R\x0fmappedFileBytes\x12&\n" +
+	"\fkernel_bytes\x18\x0e \x01(\x04H\x00R\vkernelBytes\x88\x01\x01\x12-\n" +
+	"\x10swap_limit_bytes\x18\x0f \x01(\x04H\x01R\x0eswapLimitBytes\x88\x01\x01B\x0f\n" +
+	"\r_kernel_bytesB\x13\n" +
+	"\x11_swap_limit_bytes\"\xd5\x01\n" +
 	"\aIOUsage\x12\x1d\n" +
 	"\n" +
 	"read_bytes\x18\x01 \x01(\x04R\treadBytes\x12\x1f\n" +
@@ -4279,7 +4495,24 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"writeBytes\x12\x14\n" +
 	"\x05reads\x18\x03 \x01(\x04R\x05reads\x12\x16\n" +
 	"\x06writes\x18\x04 \x01(\x04R\x06writes\x12.\n" +
-	"\bpressure\x18\x05 \x01(\v2\x12.berth.v1.PressureR\bpressure\";\n" +
+	"\bpressure\x18\x05 \x01(\v2\x12.berth.v1.PressureR\bpressure\x12,\n" +
+	"\adevices\x18\x06 \x03(\v2\x12.berth.v1.DeviceIOR\adevices\"\xa4\x01\n" +
+	"\bDeviceIO\x12\x14\n" +
+	"\x05major\x18\x01 \x01(\rR\x05major\x12\x14\n" +
+	"\x05minor\x18\x02 \x01(\rR\x05minor\x12\x1d\n" +
+	"\n" +
+	"read_bytes\x18\x03 \x01(\x04R\treadBytes\x12\x1f\n" +
+	"\vwrite_bytes\x18\x04 \x01(\x04R\n" +
+	"writeBytes\x12\x14\n" +
+	"\x05reads\x18\x05 \x01(\x04R\x05reads\x12\x16\n" +
+	"\x06writes\x18\x06 \x01(\x04R\x06writes\"\xa4\x01\n" +
+	"\fProcessUsage\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x04R\x05count\x12)\n" +
+	"\x10file_descriptors\x18\x02 \x01(\x04R\x0ffileDescriptors\x12\x1d\n" +
+	"\asockets\x18\x03 \x01(\x04H\x00R\asockets\x88\x01\x01\x12(\n" +
+	"\x10open_files_limit\x18\x04 \x01(\x04R\x0eopenFilesLimitB\n" +
+	"\n" +
+	"\b_sockets\";\n" +
 	"\tPIDsUsage\x12\x18\n" +
 	"\acurrent\x18\x01 \x01(\x04R\acurrent\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\"\x98\x02\n" +
@@ -4513,7 +4746,7 @@ func file_berth_v1_containers_proto_rawDescGZIP() []byte {
 }
 
 var file_berth_v1_containers_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_berth_v1_containers_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_berth_v1_containers_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_berth_v1_containers_proto_goTypes = []any{
 	(State)(0),                    // 0: berth.v1.State
 	(Reason)(0),                   // 1: berth.v1.Reason
@@ -4529,177 +4762,181 @@ var file_berth_v1_containers_proto_goTypes = []any{
 	(*CPUUsage)(nil),              // 11: berth.v1.CPUUsage
 	(*MemoryUsage)(nil),           // 12: berth.v1.MemoryUsage
 	(*IOUsage)(nil),               // 13: berth.v1.IOUsage
-	(*PIDsUsage)(nil),             // 14: berth.v1.PIDsUsage
-	(*NetworkUsage)(nil),          // 15: berth.v1.NetworkUsage
-	(*DiskUsage)(nil),             // 16: berth.v1.DiskUsage
-	(*Pressure)(nil),              // 17: berth.v1.Pressure
-	(*PressureLine)(nil),          // 18: berth.v1.PressureLine
-	(*PrepareRequest)(nil),        // 19: berth.v1.PrepareRequest
-	(*PrepareResponse)(nil),       // 20: berth.v1.PrepareResponse
-	(*StartRequest)(nil),          // 21: berth.v1.StartRequest
-	(*StartResponse)(nil),         // 22: berth.v1.StartResponse
-	(*LaunchRequest)(nil),         // 23: berth.v1.LaunchRequest
-	(*LaunchResponse)(nil),        // 24: berth.v1.LaunchResponse
-	(*WaitRequest)(nil),           // 25: berth.v1.WaitRequest
-	(*WaitResponse)(nil),          // 26: berth.v1.WaitResponse
-	(*StopRequest)(nil),           // 27: berth.v1.StopRequest
-	(*StopResponse)(nil),          // 28: berth.v1.StopResponse
-	(*DestroyRequest)(nil),        // 29: berth.v1.DestroyRequest
-	(*DestroyResponse)(nil),       // 30: berth.v1.DestroyResponse
-	(*KillRequest)(nil),           // 31: berth.v1.KillRequest
-	(*KillResponse)(nil),          // 32: berth.v1.KillResponse
-	(*PauseRequest)(nil),          // 33: berth.v1.PauseRequest
-	(*PauseResponse)(nil),         // 34: berth.v1.PauseResponse
-	(*ResumeRequest)(nil),         // 35: berth.v1.ResumeRequest
-	(*ResumeResponse)(nil),        // 36: berth.v1.ResumeResponse
-	(*UpdateRequest)(nil),         // 37: berth.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 38: berth.v1.UpdateResponse
-	(*RenameRequest)(nil),         // 39: berth.v1.RenameRequest
-	(*RenameResponse)(nil),        // 40: berth.v1.RenameResponse
-	(*ReopenLogRequest)(nil),      // 41: berth.v1.ReopenLogRequest
-	(*ReopenLogResponse)(nil),     // 42: berth.v1.ReopenLogResponse
-	(*ListRequest)(nil),           // 43: berth.v1.ListRequest
-	(*ListResponse)(nil),          // 44: berth.v1.ListResponse
-	(*GetRequest)(nil),            // 45: berth.v1.GetRequest
-	(*GetResponse)(nil),           // 46: berth.v1.GetResponse
-	(*ResolveRequest)(nil),        // 47: berth.v1.ResolveRequest
-	(*ResolveResponse)(nil),       // 48: berth.v1.ResolveResponse
-	(*UsageRequest)(nil),          // 49: berth.v1.UsageRequest
-	(*UsageResponse)(nil),         // 50: berth.v1.UsageResponse
-	(*ProcessesRequest)(nil),      // 51: berth.v1.ProcessesRequest
-	(*ProcessesResponse)(nil),     // 52: berth.v1.ProcessesResponse
-	(*EventsRequest)(nil),         // 53: berth.v1.EventsRequest
-	(*EventsResponse)(nil),        // 54: berth.v1.EventsResponse
-	(*LogsRequest)(nil),           // 55: berth.v1.LogsRequest
-	(*LogsResponse)(nil),          // 56: berth.v1.LogsResponse
-	(*ConnectRequest)(nil),        // 57: berth.v1.ConnectRequest
-	(*Streams)(nil),               // 58: berth.v1.Streams
-	(*ConnectLaunch)(nil),         // 59: berth.v1.ConnectLaunch
-	(*ConnectStart)(nil),          // 60: berth.v1.ConnectStart
-	(*ConnectAttach)(nil),         // 61: berth.v1.ConnectAttach
-	(*ConnectExec)(nil),           // 62: berth.v1.ConnectExec
-	(*CloseStdin)(nil),            // 63: berth.v1.CloseStdin
-	(*Detach)(nil),                // 64: berth.v1.Detach
-	(*ConnectResponse)(nil),       // 65: berth.v1.ConnectResponse
-	(*Connected)(nil),             // 66: berth.v1.Connected
-	(*OutputEnded)(nil),           // 67: berth.v1.OutputEnded
-	nil,                           // 68: berth.v1.ListRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 69: google.protobuf.Timestamp
-	(*Spec)(nil),                  // 70: berth.v1.Spec
-	(*PortMapping)(nil),           // 71: berth.v1.PortMapping
-	(*durationpb.Duration)(nil),   // 72: google.protobuf.Duration
-	(*Resources)(nil),             // 73: berth.v1.Resources
-	(*ConsoleSize)(nil),           // 74: berth.v1.ConsoleSize
-	(*Process)(nil),               // 75: berth.v1.Process
+	(*DeviceIO)(nil),              // 14: berth.v1.DeviceIO
+	(*ProcessUsage)(nil),          // 15: berth.v1.ProcessUsage
+	(*PIDsUsage)(nil),             // 16: berth.v1.PIDsUsage
+	(*NetworkUsage)(nil),          // 17: berth.v1.NetworkUsage
+	(*DiskUsage)(nil),             // 18: berth.v1.DiskUsage
+	(*Pressure)(nil),              // 19: berth.v1.Pressure
+	(*PressureLine)(nil),          // 20: berth.v1.PressureLine
+	(*PrepareRequest)(nil),        // 21: berth.v1.PrepareRequest
+	(*PrepareResponse)(nil),       // 22: berth.v1.PrepareResponse
+	(*StartRequest)(nil),          // 23: berth.v1.StartRequest
+	(*StartResponse)(nil),         // 24: berth.v1.StartResponse
+	(*LaunchRequest)(nil),         // 25: berth.v1.LaunchRequest
+	(*LaunchResponse)(nil),        // 26: berth.v1.LaunchResponse
+	(*WaitRequest)(nil),           // 27: berth.v1.WaitRequest
+	(*WaitResponse)(nil),          // 28: berth.v1.WaitResponse
+	(*StopRequest)(nil),           // 29: berth.v1.StopRequest
+	(*StopResponse)(nil),          // 30: berth.v1.StopResponse
+	(*DestroyRequest)(nil),        // 31: berth.v1.DestroyRequest
+	(*DestroyResponse)(nil),       // 32: berth.v1.DestroyResponse
+	(*KillRequest)(nil),           // 33: berth.v1.KillRequest
+	(*KillResponse)(nil),          // 34: berth.v1.KillResponse
+	(*PauseRequest)(nil),          // 35: berth.v1.PauseRequest
+	(*PauseResponse)(nil),         // 36: berth.v1.PauseResponse
+	(*ResumeRequest)(nil),         // 37: berth.v1.ResumeRequest
+	(*ResumeResponse)(nil),        // 38: berth.v1.ResumeResponse
+	(*UpdateRequest)(nil),         // 39: berth.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 40: berth.v1.UpdateResponse
+	(*RenameRequest)(nil),         // 41: berth.v1.RenameRequest
+	(*RenameResponse)(nil),        // 42: berth.v1.RenameResponse
+	(*ReopenLogRequest)(nil),      // 43: berth.v1.ReopenLogRequest
+	(*ReopenLogResponse)(nil),     // 44: berth.v1.ReopenLogResponse
+	(*ListRequest)(nil),           // 45: berth.v1.ListRequest
+	(*ListResponse)(nil),          // 46: berth.v1.ListResponse
+	(*GetRequest)(nil),            // 47: berth.v1.GetRequest
+	(*GetResponse)(nil),           // 48: berth.v1.GetResponse
+	(*ResolveRequest)(nil),        // 49: berth.v1.ResolveRequest
+	(*ResolveResponse)(nil),       // 50: berth.v1.ResolveResponse
+	(*UsageRequest)(nil),          // 51: berth.v1.UsageRequest
+	(*UsageResponse)(nil),         // 52: berth.v1.UsageResponse
+	(*ProcessesRequest)(nil),      // 53: berth.v1.ProcessesRequest
+	(*ProcessesResponse)(nil),     // 54: berth.v1.ProcessesResponse
+	(*EventsRequest)(nil),         // 55: berth.v1.EventsRequest
+	(*EventsResponse)(nil),        // 56: berth.v1.EventsResponse
+	(*LogsRequest)(nil),           // 57: berth.v1.LogsRequest
+	(*LogsResponse)(nil),          // 58: berth.v1.LogsResponse
+	(*ConnectRequest)(nil),        // 59: berth.v1.ConnectRequest
+	(*Streams)(nil),               // 60: berth.v1.Streams
+	(*ConnectLaunch)(nil),         // 61: berth.v1.ConnectLaunch
+	(*ConnectStart)(nil),          // 62: berth.v1.ConnectStart
+	(*ConnectAttach)(nil),         // 63: berth.v1.ConnectAttach
+	(*ConnectExec)(nil),           // 64: berth.v1.ConnectExec
+	(*CloseStdin)(nil),            // 65: berth.v1.CloseStdin
+	(*Detach)(nil),                // 66: berth.v1.Detach
+	(*ConnectResponse)(nil),       // 67: berth.v1.ConnectResponse
+	(*Connected)(nil),             // 68: berth.v1.Connected
+	(*OutputEnded)(nil),           // 69: berth.v1.OutputEnded
+	nil,                           // 70: berth.v1.ListRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 71: google.protobuf.Timestamp
+	(*Spec)(nil),                  // 72: berth.v1.Spec
+	(*PortMapping)(nil),           // 73: berth.v1.PortMapping
+	(*durationpb.Duration)(nil),   // 74: google.protobuf.Duration
+	(*Resources)(nil),             // 75: berth.v1.Resources
+	(*ConsoleSize)(nil),           // 76: berth.v1.ConsoleSize
+	(*Process)(nil),               // 77: berth.v1.Process
 }
 var file_berth_v1_containers_proto_depIdxs = []int32{
 	5,  // 0: berth.v1.Termination.limitation:type_name -> berth.v1.Limitation
 	1,  // 1: berth.v1.Termination.reason:type_name -> berth.v1.Reason
-	69, // 2: berth.v1.Termination.finished_at:type_name -> google.protobuf.Timestamp
-	70, // 3: berth.v1.Container.spec:type_name -> berth.v1.Spec
+	71, // 2: berth.v1.Termination.finished_at:type_name -> google.protobuf.Timestamp
+	72, // 3: berth.v1.Container.spec:type_name -> berth.v1.Spec
 	0,  // 4: berth.v1.Container.state:type_name -> berth.v1.State
-	69, // 5: berth.v1.Container.created_at:type_name -> google.protobuf.Timestamp
-	69, // 6: berth.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	71, // 5: berth.v1.Container.created_at:type_name -> google.protobuf.Timestamp
+	71, // 6: berth.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	4,  // 7: berth.v1.Container.termination:type_name -> berth.v1.Termination
 	7,  // 8: berth.v1.Container.rootfs:type_name -> berth.v1.Rootfs
 	8,  // 9: berth.v1.Container.networks:type_name -> berth.v1.NetworkStatus
-	71, // 10: berth.v1.Container.ports:type_name -> berth.v1.PortMapping
-	69, // 11: berth.v1.Event.at:type_name -> google.protobuf.Timestamp
+	73, // 10: berth.v1.Container.ports:type_name -> berth.v1.PortMapping
+	71, // 11: berth.v1.Event.at:type_name -> google.protobuf.Timestamp
 	2,  // 12: berth.v1.Event.type:type_name -> berth.v1.EventType
 	4,  // 13: berth.v1.Event.termination:type_name -> berth.v1.Termination
-	69, // 14: berth.v1.Usage.at:type_name -> google.protobuf.Timestamp
+	71, // 14: berth.v1.Usage.at:type_name -> google.protobuf.Timestamp
 	11, // 15: berth.v1.Usage.cpu:type_name -> berth.v1.CPUUsage
 	12, // 16: berth.v1.Usage.memory:type_name -> berth.v1.MemoryUsage
 	13, // 17: berth.v1.Usage.io:type_name -> berth.v1.IOUsage
-	14, // 18: berth.v1.Usage.pids:type_name -> berth.v1.PIDsUsage
-	15, // 19: berth.v1.Usage.network:type_name -> berth.v1.NetworkUsage
-	16, // 20: berth.v1.Usage.disk:type_name -> berth.v1.DiskUsage
-	72, // 21: berth.v1.CPUUsage.total:type_name -> google.protobuf.Duration
-	72, // 22: berth.v1.CPUUsage.user:type_name -> google.protobuf.Duration
-	72, // 23: berth.v1.CPUUsage.system:type_name -> google.protobuf.Duration
-	72, // 24: berth.v1.CPUUsage.throttled:type_name -> google.protobuf.Duration
-	17, // 25: berth.v1.CPUUsage.pressure:type_name -> berth.v1.Pressure
-	17, // 26: berth.v1.MemoryUsage.pressure:type_name -> berth.v1.Pressure
-	17, // 27: berth.v1.IOUsage.pressure:type_name -> berth.v1.Pressure
-	18, // 28: berth.v1.Pressure.some:type_name -> berth.v1.PressureLine
-	18, // 29: berth.v1.Pressure.full:type_name -> berth.v1.PressureLine
-	72, // 30: berth.v1.PressureLine.total:type_name -> google.protobuf.Duration
-	70, // 31: berth.v1.PrepareRequest.spec:type_name -> berth.v1.Spec
-	70, // 32: berth.v1.LaunchRequest.spec:type_name -> berth.v1.Spec
-	4,  // 33: berth.v1.WaitResponse.termination:type_name -> berth.v1.Termination
-	72, // 34: berth.v1.StopRequest.timeout:type_name -> google.protobuf.Duration
-	73, // 35: berth.v1.UpdateRequest.resources:type_name -> berth.v1.Resources
-	68, // 36: berth.v1.ListRequest.labels:type_name -> berth.v1.ListRequest.LabelsEntry
-	0,  // 37: berth.v1.ListRequest.states:type_name -> berth.v1.State
-	6,  // 38: berth.v1.ListResponse.containers:type_name -> berth.v1.Container
-	6,  // 39: berth.v1.GetResponse.container:type_name -> berth.v1.Container
-	10, // 40: berth.v1.UsageResponse.usage:type_name -> berth.v1.Usage
-	9,  // 41: berth.v1.EventsResponse.event:type_name -> berth.v1.Event
-	69, // 42: berth.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	69, // 43: berth.v1.LogsRequest.until:type_name -> google.protobuf.Timestamp
-	69, // 44: berth.v1.LogsResponse.at:type_name -> google.protobuf.Timestamp
-	3,  // 45: berth.v1.LogsResponse.stream:type_name -> berth.v1.Stream
-	59, // 46: berth.v1.ConnectRequest.launch:type_name -> berth.v1.ConnectLaunch
-	60, // 47: berth.v1.ConnectRequest.start:type_name -> berth.v1.ConnectStart
-	61, // 48: berth.v1.ConnectRequest.attach:type_name -> berth.v1.ConnectAttach
-	62, // 49: berth.v1.ConnectRequest.exec:type_name -> berth.v1.ConnectExec
-	63, // 50: berth.v1.ConnectRequest.close_stdin:type_name -> berth.v1.CloseStdin
-	74, // 51: berth.v1.ConnectRequest.resize:type_name -> berth.v1.ConsoleSize
-	64, // 52: berth.v1.ConnectRequest.detach:type_name -> berth.v1.Detach
-	70, // 53: berth.v1.ConnectLaunch.spec:type_name -> berth.v1.Spec
-	58, // 54: berth.v1.ConnectLaunch.streams:type_name -> berth.v1.Streams
-	58, // 55: berth.v1.ConnectStart.streams:type_name -> berth.v1.Streams
-	58, // 56: berth.v1.ConnectAttach.streams:type_name -> berth.v1.Streams
-	75, // 57: berth.v1.ConnectExec.process:type_name -> berth.v1.Process
-	58, // 58: berth.v1.ConnectExec.streams:type_name -> berth.v1.Streams
-	66, // 59: berth.v1.ConnectResponse.connected:type_name -> berth.v1.Connected
-	67, // 60: berth.v1.ConnectResponse.output_ended:type_name -> berth.v1.OutputEnded
-	4,  // 61: berth.v1.ConnectResponse.exited:type_name -> berth.v1.Termination
-	19, // 62: berth.v1.ContainersService.Prepare:input_type -> berth.v1.PrepareRequest
-	21, // 63: berth.v1.ContainersService.Start:input_type -> berth.v1.StartRequest
-	23, // 64: berth.v1.ContainersService.Launch:input_type -> berth.v1.LaunchRequest
-	25, // 65: berth.v1.ContainersService.Wait:input_type -> berth.v1.WaitRequest
-	27, // 66: berth.v1.ContainersService.Stop:input_type -> berth.v1.StopRequest
-	29, // 67: berth.v1.ContainersService.Destroy:input_type -> berth.v1.DestroyRequest
-	31, // 68: berth.v1.ContainersService.Kill:input_type -> berth.v1.KillRequest
-	33, // 69: berth.v1.ContainersService.Pause:input_type -> berth.v1.PauseRequest
-	35, // 70: berth.v1.ContainersService.Resume:input_type -> berth.v1.ResumeRequest
-	37, // 71: berth.v1.ContainersService.Update:input_type -> berth.v1.UpdateRequest
-	39, // 72: berth.v1.ContainersService.Rename:input_type -> berth.v1.RenameRequest
-	41, // 73: berth.v1.ContainersService.ReopenLog:input_type -> berth.v1.ReopenLogRequest
-	43, // 74: berth.v1.ContainersService.List:input_type -> berth.v1.ListRequest
-	45, // 75: berth.v1.ContainersService.Get:input_type -> berth.v1.GetRequest
-	47, // 76: berth.v1.ContainersService.Resolve:input_type -> berth.v1.ResolveRequest
-	49, // 77: berth.v1.ContainersService.Usage:input_type -> berth.v1.UsageRequest
-	51, // 78: berth.v1.ContainersService.Processes:input_type -> berth.v1.ProcessesRequest
-	53, // 79: berth.v1.ContainersService.Events:input_type -> berth.v1.EventsRequest
-	55, // 80: berth.v1.ContainersService.Logs:input_type -> berth.v1.LogsRequest
-	57, // 81: berth.v1.ContainersService.Connect:input_type -> berth.v1.ConnectRequest
-	20, // 82: berth.v1.ContainersService.Prepare:output_type -> berth.v1.PrepareResponse
-	22, // 83: berth.v1.ContainersService.Start:output_type -> berth.v1.StartResponse
-	24, // 84: berth.v1.ContainersService.Launch:output_type -> berth.v1.LaunchResponse
-	26, // 85: berth.v1.ContainersService.Wait:output_type -> berth.v1.WaitResponse
-	28, // 86: berth.v1.ContainersService.Stop:output_type -> berth.v1.StopResponse
-	30, // 87: berth.v1.ContainersService.Destroy:output_type -> berth.v1.DestroyResponse
-	32, // 88: berth.v1.ContainersService.Kill:output_type -> berth.v1.KillResponse
-	34, // 89: berth.v1.ContainersService.Pause:output_type -> berth.v1.PauseResponse
-	36, // 90: berth.v1.ContainersService.Resume:output_type -> berth.v1.ResumeResponse
-	38, // 91: berth.v1.ContainersService.Update:output_type -> berth.v1.UpdateResponse
-	40, // 92: berth.v1.ContainersService.Rename:output_type -> berth.v1.RenameResponse
-	42, // 93: berth.v1.ContainersService.ReopenLog:output_type -> berth.v1.ReopenLogResponse
-	44, // 94: berth.v1.ContainersService.List:output_type -> berth.v1.ListResponse
-	46, // 95: berth.v1.ContainersService.Get:output_type -> berth.v1.GetResponse
-	48, // 96: berth.v1.ContainersService.Resolve:output_type -> berth.v1.ResolveResponse
-	50, // 97: berth.v1.ContainersService.Usage:output_type -> berth.v1.UsageResponse
-	52, // 98: berth.v1.ContainersService.Processes:output_type -> berth.v1.ProcessesResponse
-	54, // 99: berth.v1.ContainersService.Events:output_type -> berth.v1.EventsResponse
-	56, // 100: berth.v1.ContainersService.Logs:output_type -> berth.v1.LogsResponse
-	65, // 101: berth.v1.ContainersService.Connect:output_type -> berth.v1.ConnectResponse
-	82, // [82:102] is the sub-list for method output_type
-	62, // [62:82] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	16, // 18: berth.v1.Usage.pids:type_name -> berth.v1.PIDsUsage
+	17, // 19: berth.v1.Usage.network:type_name -> berth.v1.NetworkUsage
+	18, // 20: berth.v1.Usage.disk:type_name -> berth.v1.DiskUsage
+	15, // 21: berth.v1.Usage.processes:type_name -> berth.v1.ProcessUsage
+	74, // 22: berth.v1.CPUUsage.total:type_name -> google.protobuf.Duration
+	74, // 23: berth.v1.CPUUsage.user:type_name -> google.protobuf.Duration
+	74, // 24: berth.v1.CPUUsage.system:type_name -> google.protobuf.Duration
+	74, // 25: berth.v1.CPUUsage.throttled:type_name -> google.protobuf.Duration
+	19, // 26: berth.v1.CPUUsage.pressure:type_name -> berth.v1.Pressure
+	19, // 27: berth.v1.MemoryUsage.pressure:type_name -> berth.v1.Pressure
+	19, // 28: berth.v1.IOUsage.pressure:type_name -> berth.v1.Pressure
+	14, // 29: berth.v1.IOUsage.devices:type_name -> berth.v1.DeviceIO
+	20, // 30: berth.v1.Pressure.some:type_name -> berth.v1.PressureLine
+	20, // 31: berth.v1.Pressure.full:type_name -> berth.v1.PressureLine
+	74, // 32: berth.v1.PressureLine.total:type_name -> google.protobuf.Duration
+	72, // 33: berth.v1.PrepareRequest.spec:type_name -> berth.v1.Spec
+	72, // 34: berth.v1.LaunchRequest.spec:type_name -> berth.v1.Spec
+	4,  // 35: berth.v1.WaitResponse.termination:type_name -> berth.v1.Termination
+	74, // 36: berth.v1.StopRequest.timeout:type_name -> google.protobuf.Duration
+	75, // 37: berth.v1.UpdateRequest.resources:type_name -> berth.v1.Resources
+	70, // 38: berth.v1.ListRequest.labels:type_name -> berth.v1.ListRequest.LabelsEntry
+	0,  // 39: berth.v1.ListRequest.states:type_name -> berth.v1.State
+	6,  // 40: berth.v1.ListResponse.containers:type_name -> berth.v1.Container
+	6,  // 41: berth.v1.GetResponse.container:type_name -> berth.v1.Container
+	10, // 42: berth.v1.UsageResponse.usage:type_name -> berth.v1.Usage
+	9,  // 43: berth.v1.EventsResponse.event:type_name -> berth.v1.Event
+	71, // 44: berth.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	71, // 45: berth.v1.LogsRequest.until:type_name -> google.protobuf.Timestamp
+	71, // 46: berth.v1.LogsResponse.at:type_name -> google.protobuf.Timestamp
+	3,  // 47: berth.v1.LogsResponse.stream:type_name -> berth.v1.Stream
+	61, // 48: berth.v1.ConnectRequest.launch:type_name -> berth.v1.ConnectLaunch
+	62, // 49: berth.v1.ConnectRequest.start:type_name -> berth.v1.ConnectStart
+	63, // 50: berth.v1.ConnectRequest.attach:type_name -> berth.v1.ConnectAttach
+	64, // 51: berth.v1.ConnectRequest.exec:type_name -> berth.v1.ConnectExec
+	65, // 52: berth.v1.ConnectRequest.close_stdin:type_name -> berth.v1.CloseStdin
+	76, // 53: berth.v1.ConnectRequest.resize:type_name -> berth.v1.ConsoleSize
+	66, // 54: berth.v1.ConnectRequest.detach:type_name -> berth.v1.Detach
+	72, // 55: berth.v1.ConnectLaunch.spec:type_name -> berth.v1.Spec
+	60, // 56: berth.v1.ConnectLaunch.streams:type_name -> berth.v1.Streams
+	60, // 57: berth.v1.ConnectStart.streams:type_name -> berth.v1.Streams
+	60, // 58: berth.v1.ConnectAttach.streams:type_name -> berth.v1.Streams
+	77, // 59: berth.v1.ConnectExec.process:type_name -> berth.v1.Process
+	60, // 60: berth.v1.ConnectExec.streams:type_name -> berth.v1.Streams
+	68, // 61: berth.v1.ConnectResponse.connected:type_name -> berth.v1.Connected
+	69, // 62: berth.v1.ConnectResponse.output_ended:type_name -> berth.v1.OutputEnded
+	4,  // 63: berth.v1.ConnectResponse.exited:type_name -> berth.v1.Termination
+	21, // 64: berth.v1.ContainersService.Prepare:input_type -> berth.v1.PrepareRequest
+	23, // 65: berth.v1.ContainersService.Start:input_type -> berth.v1.StartRequest
+	25, // 66: berth.v1.ContainersService.Launch:input_type -> berth.v1.LaunchRequest
+	27, // 67: berth.v1.ContainersService.Wait:input_type -> berth.v1.WaitRequest
+	29, // 68: berth.v1.ContainersService.Stop:input_type -> berth.v1.StopRequest
+	31, // 69: berth.v1.ContainersService.Destroy:input_type -> berth.v1.DestroyRequest
+	33, // 70: berth.v1.ContainersService.Kill:input_type -> berth.v1.KillRequest
+	35, // 71: berth.v1.ContainersService.Pause:input_type -> berth.v1.PauseRequest
+	37, // 72: berth.v1.ContainersService.Resume:input_type -> berth.v1.ResumeRequest
+	39, // 73: berth.v1.ContainersService.Update:input_type -> berth.v1.UpdateRequest
+	41, // 74: berth.v1.ContainersService.Rename:input_type -> berth.v1.RenameRequest
+	43, // 75: berth.v1.ContainersService.ReopenLog:input_type -> berth.v1.ReopenLogRequest
+	45, // 76: berth.v1.ContainersService.List:input_type -> berth.v1.ListRequest
+	47, // 77: berth.v1.ContainersService.Get:input_type -> berth.v1.GetRequest
+	49, // 78: berth.v1.ContainersService.Resolve:input_type -> berth.v1.ResolveRequest
+	51, // 79: berth.v1.ContainersService.Usage:input_type -> berth.v1.UsageRequest
+	53, // 80: berth.v1.ContainersService.Processes:input_type -> berth.v1.ProcessesRequest
+	55, // 81: berth.v1.ContainersService.Events:input_type -> berth.v1.EventsRequest
+	57, // 82: berth.v1.ContainersService.Logs:input_type -> berth.v1.LogsRequest
+	59, // 83: berth.v1.ContainersService.Connect:input_type -> berth.v1.ConnectRequest
+	22, // 84: berth.v1.ContainersService.Prepare:output_type -> berth.v1.PrepareResponse
+	24, // 85: berth.v1.ContainersService.Start:output_type -> berth.v1.StartResponse
+	26, // 86: berth.v1.ContainersService.Launch:output_type -> berth.v1.LaunchResponse
+	28, // 87: berth.v1.ContainersService.Wait:output_type -> berth.v1.WaitResponse
+	30, // 88: berth.v1.ContainersService.Stop:output_type -> berth.v1.StopResponse
+	32, // 89: berth.v1.ContainersService.Destroy:output_type -> berth.v1.DestroyResponse
+	34, // 90: berth.v1.ContainersService.Kill:output_type -> berth.v1.KillResponse
+	36, // 91: berth.v1.ContainersService.Pause:output_type -> berth.v1.PauseResponse
+	38, // 92: berth.v1.ContainersService.Resume:output_type -> berth.v1.ResumeResponse
+	40, // 93: berth.v1.ContainersService.Update:output_type -> berth.v1.UpdateResponse
+	42, // 94: berth.v1.ContainersService.Rename:output_type -> berth.v1.RenameResponse
+	44, // 95: berth.v1.ContainersService.ReopenLog:output_type -> berth.v1.ReopenLogResponse
+	46, // 96: berth.v1.ContainersService.List:output_type -> berth.v1.ListResponse
+	48, // 97: berth.v1.ContainersService.Get:output_type -> berth.v1.GetResponse
+	50, // 98: berth.v1.ContainersService.Resolve:output_type -> berth.v1.ResolveResponse
+	52, // 99: berth.v1.ContainersService.Usage:output_type -> berth.v1.UsageResponse
+	54, // 100: berth.v1.ContainersService.Processes:output_type -> berth.v1.ProcessesResponse
+	56, // 101: berth.v1.ContainersService.Events:output_type -> berth.v1.EventsResponse
+	58, // 102: berth.v1.ContainersService.Logs:output_type -> berth.v1.LogsResponse
+	67, // 103: berth.v1.ContainersService.Connect:output_type -> berth.v1.ConnectResponse
+	84, // [84:104] is the sub-list for method output_type
+	64, // [64:84] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_berth_v1_containers_proto_init() }
@@ -4709,8 +4946,10 @@ func file_berth_v1_containers_proto_init() {
 	}
 	file_berth_v1_resources_proto_init()
 	file_berth_v1_spec_proto_init()
-	file_berth_v1_containers_proto_msgTypes[51].OneofWrappers = []any{}
-	file_berth_v1_containers_proto_msgTypes[53].OneofWrappers = []any{
+	file_berth_v1_containers_proto_msgTypes[8].OneofWrappers = []any{}
+	file_berth_v1_containers_proto_msgTypes[11].OneofWrappers = []any{}
+	file_berth_v1_containers_proto_msgTypes[53].OneofWrappers = []any{}
+	file_berth_v1_containers_proto_msgTypes[55].OneofWrappers = []any{
 		(*ConnectRequest_Launch)(nil),
 		(*ConnectRequest_Start)(nil),
 		(*ConnectRequest_Attach)(nil),
@@ -4721,7 +4960,7 @@ func file_berth_v1_containers_proto_init() {
 		(*ConnectRequest_Signal)(nil),
 		(*ConnectRequest_Detach)(nil),
 	}
-	file_berth_v1_containers_proto_msgTypes[61].OneofWrappers = []any{
+	file_berth_v1_containers_proto_msgTypes[63].OneofWrappers = []any{
 		(*ConnectResponse_Connected)(nil),
 		(*ConnectResponse_Stdout)(nil),
 		(*ConnectResponse_Stderr)(nil),
@@ -4734,7 +4973,7 @@ func file_berth_v1_containers_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_berth_v1_containers_proto_rawDesc), len(file_berth_v1_containers_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   65,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
