@@ -141,6 +141,12 @@ type OwnerResolver interface {
 	Owner(c *Container) (*Owner, error)
 }
 
+// RuntimeChecker is implemented by launchers that know OCI runtimes beside the native
+// way. CheckRuntime returns ErrNotFound for a name that Spec.Runtime cannot have.
+type RuntimeChecker interface {
+	CheckRuntime(name string) error
+}
+
 // ExecProcess is a process started by Launcher.Exec.
 type ExecProcess interface {
 	PID() int

@@ -23,6 +23,7 @@ type execRecord struct {
 		Security struct {
 			Privileged bool `json:"privileged"`
 		} `json:"security"`
+		Runtime string `json:"runtime"`
 	} `json:"spec"`
 	Info *struct {
 		Namespaces      []specs.LinuxNamespace          `json:"namespaces"`
@@ -55,7 +56,7 @@ func (r *execRecord) info(profile *specs.LinuxSeccomp) *containerizer.LaunchInfo
 
 // spec is what a launcher asks of a spec at an exec.
 func (r *execRecord) spec() *containerizer.Spec {
-	return &containerizer.Spec{Process: r.Spec.Process, Security: containerizer.Security{Privileged: r.Spec.Security.Privileged}}
+	return &containerizer.Spec{Process: r.Spec.Process, Security: containerizer.Security{Privileged: r.Spec.Security.Privileged}, Runtime: r.Spec.Runtime}
 }
 
 // execBase is an execRecord, decoded. It is shared: nobody changes it.

@@ -22,7 +22,7 @@ func TestExecRecordReadsTheLaunchRecord(t *testing.T) {
 		OOMScoreAdj: &score, Capabilities: &specs.LinuxCapabilities{Bounding: []string{"CAP_KILL"}}, NoNewPrivileges: true,
 		Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}, AppArmorProfile: "a", SELinuxLabel: "s", AdditionalGIDs: []uint32{7},
 	}
-	spec := &containerizer.Spec{Process: containerizer.Process{Env: []string{"C=d"}, User: "u"}, Security: containerizer.Security{Privileged: true}}
+	spec := &containerizer.Spec{Process: containerizer.Process{Env: []string{"C=d"}, User: "u"}, Security: containerizer.Security{Privileged: true}, Runtime: "r"}
 	text, err := json.Marshal(&launchRecord{Spec: spec, Info: info})
 	if err != nil {
 		t.Fatal(err)

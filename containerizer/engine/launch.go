@@ -29,6 +29,9 @@ func (e *Engine) create(ctx context.Context, kind opKind, id containerizer.Conta
 	if err := ValidateSpec(id, spec); err != nil {
 		return nil, err
 	}
+	if err := e.checkRuntime(spec); err != nil {
+		return nil, err
+	}
 	if err := checkSecretEnv(o.SecretEnv); err != nil {
 		return nil, err
 	}
@@ -43,6 +46,17 @@ func (e *Engine) create(ctx context.Context, kind opKind, id containerizer.Conta
 		return e.createOp(ctx, op, req, spec, o)
 	})
 	return e.sessionOf(ctx, op, joined, id, o, err)
+}
+
+// checkRuntime refuses an OCI runtime that the launcher does not know.
+func (e *Engine) checkRuntime(spec *containerizer.Spec) error {
+	if spec.Runtime == "" {
+		return nil
+	}
+	if r, is := e.launcher.(containerizer.RuntimeChecker); is {
+		return r.CheckRuntime(spec.Runtime)
+	}
+	return fmt.Errorf("OCI runtime %q: this engine launches natively: %w", spec.Runtime, containerizer.ErrUnsupported)
 }
 
 // sessionOf returns the session of the caller's own operation; who joined one

@@ -178,8 +178,8 @@ func validateRest(_ containerizer.ContainerID, s *containerizer.Spec) error {
 			return invalid("sysctl %q is not a name such as net.ipv4.ip_forward, or its value holds a NUL byte", k)
 		}
 	}
-	if s.Runtime != "" {
-		return fmt.Errorf("OCI runtime %q is not configured; this engine launches natively: %w", s.Runtime, containerizer.ErrUnsupported)
+	if hasControl(s.Runtime) || strings.ContainsAny(s.Runtime, "/ ") {
+		return invalid("OCI runtime %q holds blanks, slashes or control characters", s.Runtime)
 	}
 	return nil
 }

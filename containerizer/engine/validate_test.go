@@ -154,9 +154,9 @@ func TestValidateSpec(t *testing.T) {
 		})
 	}
 	s := validSpec()
-	s.Runtime = "kata"
-	if err := ValidateSpec("id", s); !errors.Is(err, containerizer.ErrUnsupported) {
-		t.Errorf("another runtime: %v", err)
+	s.Runtime = "/usr/bin/crun"
+	if err := ValidateSpec("id", s); !errors.Is(err, containerizer.ErrInvalid) {
+		t.Errorf("a runtime by its path: %v", err)
 	}
 	deep := containerizer.ContainerID(strings.Repeat(strings.Repeat("x", 200)+".", 6) + "x")
 	if err := ValidateSpec(deep, validSpec()); !errors.Is(err, containerizer.ErrInvalid) {

@@ -12,6 +12,9 @@
 // writes, both in Container.Dir. The directory of a child is
 // <directory of its parent>/children/<element>; the monitor is the root's.
 //
+// A container whose Spec.Runtime has a name is made by an OCI runtime from a bundle
+// (foreign.go), under the same monitor.
+//
 // OCI hooks are run here (hooks.go), because only who launches knows when: the program
 // waits for those that precede it, at its barrier and before its execve, and Cleanup
 // runs those that follow. A failed poststart hook ends the container, as version 1.3

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,9 @@ func (*DryRun) Prepare(context.Context, *containerizer.Container) {}
 
 // Launch implements [containerizer.Launcher].
 func (d *DryRun) Launch(_ context.Context, r containerizer.LaunchRequest) (*containerizer.Launched, error) {
+	if isForeign(r.Container) {
+		return nil, d.printBundle(r)
+	}
 	b, err := d.build(r)
 	if err != nil {
 		return nil, err
@@ -36,4 +40,20 @@ func (d *DryRun) Launch(_ context.Context, r containerizer.LaunchRequest) (*cont
 		return nil, fmt.Errorf("print the program: %w", err)
 	}
 	return nil, ErrDryRun
+}
+
+// printBundle prints what an OCI runtime would be given.
+func (d *DryRun) printBundle(r containerizer.LaunchRequest) error {
+	config, err := d.dryForeign(r)
+	if err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(config, "", "  ")
+	if err == nil {
+		_, err = fmt.Fprintf(d.Out, "%s\n", text)
+	}
+	if err != nil {
+		return fmt.Errorf("print the bundle: %w", err)
+	}
+	return ErrDryRun
 }

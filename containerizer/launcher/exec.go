@@ -23,7 +23,15 @@ func (l *Launcher) Exec(ctx context.Context, r containerizer.ExecRequest) (conta
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.exec(ctx, m, &r, nil)
+	f, err := foreignOf(r.Container)
+	p := (*client.Process)(nil)
+	switch {
+	case err != nil:
+	case f != nil:
+		p, err = l.execForeign(ctx, m, f, &r)
+	default:
+		p, err = l.exec(ctx, m, &r, nil)
+	}
 	if err != nil {
 		done()
 		return nil, err
@@ -39,10 +47,7 @@ func (l *Launcher) exec(ctx context.Context, m *client.Client, r *containerizer.
 		return nil, err
 	}
 	defer b.close()
-	request := &client.LaunchRequest{
-		Name: r.ID.String(), Program: int(b.memfd.Fd()), ProgramSize: len(b.program.Block), Exec: true,
-		UID: &b.owner[0], GID: &b.owner[1],
-	}
+	request := execRequest(b, r)
 	if err := b.stdio(request, r.Process, &containerizer.LogConfig{Driver: containerizer.LogNone}, r.IO); err != nil {
 		return nil, err
 	}
@@ -54,6 +59,13 @@ func (l *Launcher) exec(ctx context.Context, m *client.Client, r *containerizer.
 		return nil, b.explain(err)
 	}
 	return p, nil
+}
+
+func execRequest(b *built, r *containerizer.ExecRequest) *client.LaunchRequest {
+	return &client.LaunchRequest{
+		Name: r.ID.String(), Program: int(b.memfd.Fd()), ProgramSize: len(b.program.Block), Exec: true,
+		UID: &b.owner[0], GID: &b.owner[1],
+	}
 }
 
 func (l *Launcher) buildExec(r *containerizer.ExecRequest, amend func(*launch.Config)) (*built, error) {

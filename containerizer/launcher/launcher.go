@@ -32,6 +32,8 @@ type Options struct {
 	// launch on: starting one takes as long as half of a launch. It is for processes that
 	// live long.
 	Spares int
+	// Runtimes are the OCI runtimes of the node, by the names of Spec.Runtime.
+	Runtimes map[string]Runtime
 	// Tracer hears of the parts of a launch: compile, monitor and program; nil is nobody.
 	Tracer containerizer.Tracer
 }
@@ -56,6 +58,7 @@ var (
 	_ containerizer.Launcher        = (*Launcher)(nil)
 	_ containerizer.Preparer        = (*Launcher)(nil)
 	_ containerizer.NamespaceHolder = (*Launcher)(nil)
+	_ containerizer.RuntimeChecker  = (*Launcher)(nil)
 )
 
 // New returns a launcher. It starts nothing.
@@ -180,7 +183,13 @@ func (l *Launcher) forget(id containerizer.ContainerID) *client.Client {
 
 // Signal implements [containerizer.Launcher]. It needs no monitor: the process is
 // found by its record and held by a descriptor before it is looked at.
-func (l *Launcher) Signal(_ context.Context, c *containerizer.Container, sig int) error {
+func (l *Launcher) Signal(ctx context.Context, c *containerizer.Container, sig int) error {
+	if f, err := foreignOf(c); err != nil || f != nil && sig != int(syscall.SIGKILL) {
+		if err == nil {
+			err = f.signal(ctx, c, sig)
+		}
+		return err
+	}
 	p, err := openProcess(c)
 	if err != nil {
 		return err
@@ -212,6 +221,14 @@ func (l *Launcher) Start(ctx context.Context, c *containerizer.Container) error 
 		return err
 	}
 	defer done()
+	f, err := foreignOf(c)
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		_, err := f.start(ctx, m, c.ID.String(), false)
+		return err
+	}
 	hooks, err := l.recordedHooks(c)
 	if err != nil {
 		return err
@@ -269,6 +286,17 @@ func (s *session) Detach() {
 
 // Cleanup implements [containerizer.Launcher].
 func (l *Launcher) Cleanup(ctx context.Context, c *containerizer.Container) error {
+	f, err := foreignOf(c)
+	if errors.Is(err, containerizer.ErrDataCorrupt) { // must not keep the container from going
+		l.opts.Log.Warn("an OCI runtime is not told of the end", log.String("container_id", c.ID.String()), log.Error(err))
+	} else if err != nil {
+		return err
+	}
+	if f != nil {
+		if err := f.stopped(ctx, l.opts.Log); err != nil {
+			return err
+		}
+	}
 	if err := l.cleanup(ctx, c); err != nil {
 		return err
 	}

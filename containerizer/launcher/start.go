@@ -34,7 +34,11 @@ func (l *Launcher) Launch(ctx context.Context, r containerizer.LaunchRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	launched, err := l.launch(ctx, m, r)
+	by := l.launch
+	if isForeign(c) {
+		by = l.launchForeign
+	}
+	launched, err := by(ctx, m, r)
 	if err != nil {
 		done()
 		return nil, err

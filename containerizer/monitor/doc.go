@@ -54,6 +54,10 @@
 // anything that could last (files process and exit, see package record), and its
 // exit only after its output is in the log. An exit is told to clients after that.
 //
+// The process of an element may be made by an OCI runtime, which the element's program
+// executes (adopt.go, wire.LaunchAdopt): when the runtime has ended, what it has left
+// behind is the element's process.
+//
 // The monitor is a subreaper: processes that outlive their parents in the host's
 // pid namespace come to it and are reaped.
 //

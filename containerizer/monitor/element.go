@@ -33,6 +33,7 @@ type element struct {
 	startTicks uint64
 	startedAt  uint64
 	record     int         // directory of the records, or -1
+	foreign    adoption    // how a runtime makes the process
 	size       wire.Resize // for a terminal that is still to come
 
 	owner   *conn    // the client that launched it, while it is there
@@ -146,6 +147,7 @@ func (m *monitor) remove(el *element) {
 		el.logged = false
 	}
 	closeFD(&el.record)
+	el.foreign.close()
 	el.closeNamespaces()
 	for i, other := range m.elements {
 		if other == el {

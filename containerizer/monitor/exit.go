@@ -18,13 +18,22 @@ func (m *monitor) reap() {
 		if pid == 0 {
 			return
 		}
-		for _, el := range m.elements {
-			if el.pid == pid && el.pidfd >= 0 {
-				m.ended(el, status)
-				break
-			}
+		if el := m.ofProcess(pid); el != nil {
+			m.ended(el, status)
+		} else {
+			m.keepStray(pid, status)
 		}
 	}
+}
+
+// ofProcess is the element of a process, or nil.
+func (m *monitor) ofProcess(pid int) *element {
+	for _, el := range m.elements {
+		if el.pid == pid && el.pidfd >= 0 {
+			return el
+		}
+	}
+	return nil
 }
 
 // ended follows the end of el's process, which has been reaped.
@@ -33,13 +42,17 @@ func (m *monitor) ended(el *element, status uint32) {
 	if el.child != nil {
 		m.progress(el) // its last news may not have been read yet
 	}
+	if el.foreign.state == adoptPending && el.child == nil {
+		m.runtimeEnded(el, status)
+		return
+	}
 	el.status, el.finishedAt = status, wallNanoseconds() // not before it started
 	m.closeProcess(el)
 	switch {
 	case el.ending != (ticket{}):
 		m.namespacesHeld(el)
 		return
-	case el.refusal.Errno != 0, el.startedAt == 0 && (!held || el.failure.Op != interp.KilledOp):
+	case el.refusal.Errno != 0, el.startedAt == 0 && el.foreign.state != adopted && (!held || el.failure.Op != interp.KilledOp):
 		m.failed(el)
 		return
 	}

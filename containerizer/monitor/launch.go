@@ -104,6 +104,12 @@ func (m *monitor) prepare(el *element, r *wire.Launch, fds []int) (syscall.Errno
 		}
 		el.logged = true
 	}
+	if r.Flags&wire.LaunchAdopt != 0 {
+		el.foreign.state, el.foreign.dir = adoptPending, take()
+		if r.Stdio == wire.StdioPty {
+			el.foreign.console = take()
+		}
+	}
 	inputs := append(m.inputs[:0], -1, -1, -1)
 	theirs, e := m.makeStdio(el, r, inputs)
 	if e != 0 {
@@ -163,7 +169,9 @@ func (m *monitor) makeStdio(el *element, r *wire.Launch, inputs []int) (theirs [
 	el.in.mode = r.Stdin
 	switch r.Stdio {
 	case wire.StdioPty:
-		inputs[0], inputs[1], inputs[2] = -1, -1, -1
+		if el.foreign.state == adoptNot { // a runtime opens it elsewhere
+			inputs[0], inputs[1], inputs[2] = -1, -1, -1
+		}
 	case wire.StdioPipes:
 		if r.Stdin != wire.StdinNull {
 			if theirs[0], el.in.fd, e = pipe(r); e != 0 {
@@ -224,6 +232,10 @@ func (m *monitor) progress(el *element) {
 		case interp.ProgressHeld:
 			m.step(el, wire.StateHeld, wire.TypeHeld)
 		case interp.ProgressRunning:
+			if el.foreign.state == adoptPending { // it is the runtime
+				m.closeProgram(el)
+				return
+			}
 			el.startedAt = wallNanoseconds()
 			if e := m.recordProcess(el); e != 0 {
 				el.refusal = wire.Error{Errno: uint32(e), Reason: wire.ReasonRecord}

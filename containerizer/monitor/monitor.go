@@ -45,8 +45,9 @@ type monitor struct {
 
 	buffers
 	startTicks uint64 // of the monitor
-	spent      int    // launches and the like since the last garbage collection
-	dirty      bool   // something happened since the last trim
+	strays     []stray
+	spent      int  // launches and the like since the last garbage collection
+	dirty      bool // something happened since the last trim
 }
 
 // buffers are shared by everything that happens, one thing at a time.

@@ -54,7 +54,7 @@ func newInstance() *monitor {
 func (p *pools) newElement() *element {
 	el := takeLast(&p.freeElements)
 	waiters, sessions, sources := el.waiters[:0], el.sessions[:0], el.in.sources[:0]
-	*el = element{waiters: waiters, sessions: sessions, pidfd: -1, record: -1}
+	*el = element{waiters: waiters, sessions: sessions, pidfd: -1, record: -1, foreign: adoption{dir: -1, console: -1}}
 	if waiters == nil {
 		el.waiters = el.waiterRoom[:0]
 	}

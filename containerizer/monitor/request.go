@@ -183,6 +183,10 @@ func (m *monitor) release(t ticket, el *element, tearDown bool) {
 		m.refuse(t, syscall.EBUSY, wire.ReasonState)
 		return
 	}
+	if el.foreign.state == adopted {
+		m.releaseForeign(t, el, tearDown)
+		return
+	}
 	if err := el.child.Release(); err != nil {
 		m.refuse(t, errno(err), wire.ReasonState)
 		return

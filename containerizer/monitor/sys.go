@@ -11,6 +11,7 @@ import (
 const (
 	sysEventfd2        = 290 - 271*isARM64
 	sysPidfdSendSignal = 424
+	sysPidfdOpen       = 434
 	sysCloseRange      = 436
 
 	prSetDumpable       = 4

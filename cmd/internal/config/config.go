@@ -51,9 +51,11 @@ type Config struct {
 	Pressure   Pressure   `toml:"pressure"`
 	Pull       Pull       `toml:"pull"`
 	Registries Registries `toml:"registries"`
-	TCP        TCP        `toml:"tcp"`
-	Tracing    Tracing    `toml:"tracing"`
-	Trust      Trust      `toml:"trust"`
+	// Runtimes are OCI runtimes by name.
+	Runtimes map[string]Runtime `toml:"runtimes"`
+	TCP      TCP                `toml:"tcp"`
+	Tracing  Tracing            `toml:"tracing"`
+	Trust    Trust              `toml:"trust"`
 }
 
 // Artifacts says how artifacts are fetched.
@@ -340,7 +342,7 @@ func (c *Config) check() error {
 	if _, _, err := c.Pressure.Thresholds(); err != nil {
 		return err
 	}
-	if err := errors.Join(c.CDI.check(), c.Daemon.check(), c.CRI.check(), c.Mesos.check(), c.TCP.check(), c.Tracing.check()); err != nil {
+	if err := errors.Join(c.checkRuntimes(), c.CDI.check(), c.Daemon.check(), c.CRI.check(), c.Mesos.check(), c.TCP.check(), c.Tracing.check()); err != nil {
 		return err
 	}
 	if _, _, err := c.NRI.Timeouts(); err != nil {

@@ -38,7 +38,8 @@ func (d *Daemon) openPods(ctx context.Context) (*pods, error) {
 	p := &pods{socket: &socket{path: c.Socket}}
 	var err error
 	p.adapter, err = cri.New(ctx, cri.Options{
-		Engine: d.api, Images: d.store, Node: podNode{d.o.Config}, Version: d.o.Version,
+		Handlers: d.handlers(ctx),
+		Engine:   d.api, Images: d.store, Node: podNode{d.o.Config}, Version: d.o.Version,
 		ImageDir: wiring.ImageRoot(d.o.Config), StateDir: d.o.Config.State, StreamAddress: cmp.Or(c.StreamAddress, "127.0.0.1:0"),
 	})
 	if err != nil {

@@ -142,9 +142,18 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 		ExitCommand: append(n.selfCommand(self), "system", "reap"),
 		ExitEnv:     []string{"PATH=" + os.Getenv("PATH")},
 		Seccomp:     n.filters, Log: n.logger("launcher"),
-		Tracer: n.parts.Tracer, Spares: spares,
+		Tracer: n.parts.Tracer, Spares: spares, Runtimes: n.runtimes(),
 	})
 	return n.native, err
+}
+
+// runtimes are the OCI runtimes of the configuration.
+func (n *Node) runtimes() map[string]launcher.Runtime {
+	all := map[string]launcher.Runtime{}
+	for name, r := range n.cfg.Runtimes {
+		all[name] = launcher.Runtime{Path: r.Path, Options: r.Options}
+	}
+	return all
 }
 
 // command is the path of the berth for the background.

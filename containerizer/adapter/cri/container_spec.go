@@ -19,6 +19,9 @@ func (s *runtimeService) containerSpec(ctx context.Context, pod item, config *ru
 		return nil, fmt.Errorf("it has no metadata: %w", containerizer.ErrInvalid)
 	}
 	podConfig := pod.record.pod.GetConfig()
+	if err := s.checkHandler(pod.status.Spec.Runtime, config.GetMounts()); err != nil {
+		return nil, err
+	}
 	mounts, err := s.mounts(ctx, config.GetMounts())
 	if err != nil {
 		return nil, err
@@ -32,6 +35,7 @@ func (s *runtimeService) containerSpec(ctx context.Context, pod item, config *ru
 		Image:        &containerizer.ImageSource{Reference: image.Config.String(), Pull: containerizer.PullNever},
 		CgroupParent: pod.status.Spec.CgroupParent, StopSignal: stopSignal(config.GetStopSignal()),
 		Mounts: mounts, CDIDevices: cdiDevices(config), Log: logConfig(podConfig, config), Origin: origin,
+		Runtime: pod.status.Spec.Runtime,
 	}
 	spec.Process, err = process(pod, config)
 	if err != nil {

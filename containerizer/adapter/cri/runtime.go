@@ -28,15 +28,12 @@ func (s *runtimeService) Status(_ context.Context, r *runtimeapi.StatusRequest) 
 	if _, err := s.o.Node.PodNetwork(); err != nil {
 		network.Status, network.Reason, network.Message = false, "NetworkPluginNotReady", err.Error()
 	}
-	features := s.o.Node.Features()
 	response := &runtimeapi.StatusResponse{
 		Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
 			{Type: runtimeapi.RuntimeReady, Status: true}, network,
 		}},
-		RuntimeHandlers: []*runtimeapi.RuntimeHandler{{Features: &runtimeapi.RuntimeHandlerFeatures{
-			RecursiveReadOnlyMounts: features.RecursiveReadOnly, UserNamespaces: features.UserNamespaces,
-		}}},
-		Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true, MountOptions: true},
+		RuntimeHandlers: s.handlers(),
+		Features:        &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true, MountOptions: true},
 	}
 	if r.GetVerbose() {
 		config, err := json.Marshal(map[string]any{"stateDir": s.o.StateDir, "imageDir": s.o.ImageDir})

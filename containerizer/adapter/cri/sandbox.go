@@ -14,14 +14,17 @@ import (
 // RunPodSandbox makes a pod sandbox. It is ready when the call returns: its network is
 // up. A retry joins the operation of the first call, or finds what that has made.
 func (s *runtimeService) RunPodSandbox(ctx context.Context, r *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
+	runtime, err := s.runtimeOf(r.GetRuntimeHandler())
+	if err != nil {
+		return nil, fmt.Errorf("run pod sandbox %q: %w", r.GetConfig().GetMetadata().GetName(), err)
+	}
 	network := ""
 	if !hostNetwork(r.GetConfig()) {
-		var err error
 		if network, err = s.o.Node.PodNetwork(); err != nil {
 			return nil, fmt.Errorf("run pod sandbox: %w", err)
 		}
 	}
-	spec, err := podSpec(r, network)
+	spec, err := podSpec(r, network, runtime)
 	if err != nil {
 		return nil, fmt.Errorf("run pod sandbox %q: %w", r.GetConfig().GetMetadata().GetName(), err)
 	}

@@ -11,13 +11,10 @@ import (
 )
 
 // podSpec translates a pod sandbox.
-func podSpec(r *runtimeapi.RunPodSandboxRequest, network string) (*containerizer.Spec, error) {
+func podSpec(r *runtimeapi.RunPodSandboxRequest, network, runtime string) (*containerizer.Spec, error) {
 	config := r.GetConfig()
 	if config.GetMetadata() == nil {
 		return nil, fmt.Errorf("it has no metadata: %w", containerizer.ErrInvalid)
-	}
-	if h := r.GetRuntimeHandler(); h != "" {
-		return nil, fmt.Errorf("runtime handler %q is not configured; there is the native one (\"\"): %w", h, containerizer.ErrNotFound)
 	}
 	options := config.GetLinux().GetSecurityContext().GetNamespaceOptions()
 	origin, err := (&record{pod: r}).origin()
@@ -31,11 +28,14 @@ func podSpec(r *runtimeapi.RunPodSandboxRequest, network string) (*containerizer
 			Hostname: config.GetHostname(), DNSServers: config.GetDnsConfig().GetServers(),
 			DNSSearch: config.GetDnsConfig().GetSearches(), DNSOptions: config.GetDnsConfig().GetOptions(),
 		},
-		Log:    containerizer.LogConfig{Driver: containerizer.LogNone},
-		Origin: origin,
+		Log:     containerizer.LogConfig{Driver: containerizer.LogNone},
+		Runtime: runtime, Origin: origin,
 	}
 	if err := podNamespaces(spec, options); err != nil {
 		return nil, err
+	}
+	if runtime != "" && spec.Namespaces.User.Mode == containerizer.NamespacePrivate {
+		return nil, fmt.Errorf("a user namespace of the pod: runtime handler %q has none: %w", runtime, containerizer.ErrUnsupported)
 	}
 	if hostNetwork(config) {
 		return spec, refuseHostSysctls(spec.Sysctls)

@@ -47,6 +47,8 @@ type Options struct {
 	ImageDir string
 	// StateDir is shown to tools that ask for the configuration.
 	StateDir string
+	// Handlers are the OCI runtimes that pods may ask for, beside the native way.
+	Handlers []Handler
 	// StreamAddress is where exec, attach and port forwarding are served, as HOST:PORT.
 	StreamAddress string
 }

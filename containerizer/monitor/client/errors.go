@@ -57,6 +57,10 @@ func explain(r wire.Reason) (text string, class error) {
 		return "send the signal", nil
 	case wire.ReasonBusy:
 		return "processes are alive", containerizer.ErrFailedPrecondition
+	case wire.ReasonRuntime:
+		return "the OCI runtime failed", nil
+	case wire.ReasonAdopt:
+		return "take over the process of the OCI runtime", nil
 	}
 	return "monitor", nil // of a later version
 }

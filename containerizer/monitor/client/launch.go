@@ -32,6 +32,8 @@ type LaunchRequest struct {
 	UID, GID *uint32
 	// Hold says that the program holds before its execve.
 	Hold bool
+	// Adopt says that the program executes an OCI runtime (wire.LaunchAdopt).
+	Adopt *Adopt
 	// Exec is an additional process: it is not recorded and its end ends nothing.
 	Exec     bool
 	TearDown TearDown
@@ -40,6 +42,10 @@ type LaunchRequest struct {
 // TearDown promises to tear the root down once it has ended: while the client is
 // connected, the monitor does not run its exit command.
 type TearDown bool
+
+// Adopt are descriptors of where a runtime leaves what it has made: the directory of
+// wire.AdoptFile and, with a terminal, the listening console socket.
+type Adopt struct{ Dir, Console int }
 
 // Log is a log file.
 type Log struct {
@@ -185,6 +191,13 @@ func (r *LaunchRequest) message() (wire.Launch, []int) {
 		m.Log, m.LogName = wire.LogFile, []byte(l.Name)
 		m.LogMaxBytes, m.LogMaxFiles = uint64(max(l.MaxBytes, 0)), uint16(min(max(l.MaxFiles, 0), 1<<16-1))
 		fds = append(fds, l.Dir)
+	}
+	if a := r.Adopt; a != nil {
+		m.Flags |= wire.LaunchAdopt
+		fds = append(fds, a.Dir)
+		if r.Stdio == wire.StdioPty {
+			fds = append(fds, a.Console)
+		}
 	}
 	fds = append(fds, r.Files...)
 	m.FDs = uint16(min(len(fds), 1<<16-1))

@@ -18,6 +18,8 @@ const (
 	ReasonNamespace                   // a namespace could not be opened
 	ReasonSignal                      // the kernel refused the signal
 	ReasonBusy                        // processes live
+	ReasonRuntime                     // the OCI runtime failed
+	ReasonAdopt                       // what the OCI runtime made could not be taken over
 )
 
 // Error refuses a request. Errno is of the system call that failed, or the one

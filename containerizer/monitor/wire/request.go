@@ -16,7 +16,16 @@ const (
 	LaunchTearDown
 	// LaunchRecord sends a descriptor of the directory for the process and exit records.
 	LaunchRecord
+	// LaunchAdopt says that the program executes an OCI runtime, which makes the process
+	// and ends: the element's process is then the one whose pid the runtime has left in
+	// the file AdoptFile of the directory that is sent. It is held, or runs with
+	// LaunchExec; Release tells the monitor that it begins to run. With StdioPty the
+	// runtime has sent the terminal to a listening socket that is sent as well.
+	LaunchAdopt
 )
+
+// AdoptFile is where a runtime leaves the pid of what it has made.
+const AdoptFile = "pid"
 
 // SessionFlags choose what a session is connected to.
 type SessionFlags uint16
@@ -79,7 +88,8 @@ const (
 const NoID = ^uint32(0)
 
 // Launch asks for a process. Its descriptors, in order: the program; with
-// LaunchRecord the record directory; with LogFile the directory of the log file;
+// LaunchRecord the record directory; with LogFile the directory of the log file; with
+// LaunchAdopt the directory of AdoptFile, and with StdioPty then the console socket;
 // the input descriptors of the program after the three of its standard streams
 // (with StdioPassthrough the standard streams first).
 type Launch struct {
@@ -160,6 +170,12 @@ func (m *Launch) fixedFDs() int {
 	}
 	if m.Stdio == StdioPassthrough {
 		n += 3
+	}
+	if m.Flags&LaunchAdopt != 0 {
+		n++
+		if m.Stdio == StdioPty {
+			n++
+		}
 	}
 	return n
 }

@@ -54,6 +54,7 @@ type Flags struct {
 	rootfs       bool
 	readOnly     bool
 	cgroupParent string
+	runtime      string
 	stopSignal   string
 	stopTimeout  int
 	sysctls      []string
@@ -74,6 +75,7 @@ func (f *Flags) Register(set *pflag.FlagSet) {
 	set.BoolVar(&f.rootfs, "rootfs", false, "the first argument is a directory to use as the root filesystem, not an image")
 	set.BoolVar(&f.readOnly, "read-only", false, "mount the root filesystem read-only")
 	set.StringVar(&f.cgroupParent, "cgroup-parent", "", "put the container's cgroup below this `cgroup`")
+	set.StringVar(&f.runtime, "runtime", "", "have the container made by this OCI `runtime` of the configuration")
 	set.StringVar(&f.stopSignal, "stop-signal", "", "`signal` that stops the container (default: the image's, else SIGTERM)")
 	set.IntVar(&f.stopTimeout, "stop-timeout", 10, "`seconds` to wait after the stop signal before SIGKILL")
 	list(set, &f.sysctls, "sysctl", "", "set a kernel parameter in the container's namespaces (`NAME=VALUE`)")
@@ -125,6 +127,7 @@ func (f *Flags) Spec(host Host, image string, command []string) (*containerizer.
 		AutoRemove:     f.autoRemove,
 		ReadonlyRootfs: f.readOnly,
 		CgroupParent:   f.cgroupParent,
+		Runtime:        f.runtime,
 		StopSignal:     f.stopSignal,
 	}
 	if f.set.Changed("stop-timeout") {
