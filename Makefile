@@ -26,7 +26,7 @@ FUZZTIME  ?= 5s
 # Containers that `make soak` starts and stops.
 SOAK      ?= 10000
 # Packages with tests; the end-to-end suite is apart because it runs the binaries.
-UNIT       = $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|security|bench|soak)$$')
+UNIT       = $(shell $(GO) list ./... 2>/dev/null | grep -vE '/test/(e2e|security|bench|soak|kubelet)$$')
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -105,6 +105,18 @@ test-e2e: build ## end-to-end tests and attacks with the binaries in bin/, then 
 .PHONY: soak
 soak: build ## 10 000 containers through one berthd, 50 at once, and 500 that run (root; at most half an hour)
 	BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -v -timeout 40m ./test/soak -args -containers $(SOAK) -running 500 -limit 20m
+
+.PHONY: test-kubelet
+test-kubelet: build .cache/kubelet ## a real kubelet on berthd, with static pods (root; builds the kubelet once, five minutes)
+	.ci/packages kubelet
+	BERTH_BIN=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count 1 -v -timeout 40m -parallel 12 ./test/kubelet
+
+# Two packages at once: some of them need much memory.
+.cache/kubelet: test/kubelet/build/go.mod test/kubelet/build/go.sum
+	@mkdir -p .cache
+	@version=$$($(GO) -C test/kubelet/build list -m -f '{{.Version}}' k8s.io/kubernetes) && echo "building the kubelet $$version (once)" && \
+		CGO_ENABLED=0 $(GO) -C test/kubelet/build build -p 2 -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$version" \
+		-o $(CURDIR)/$@ k8s.io/kubernetes/cmd/kubelet
 
 .PHONY: test-vm
 test-vm: build ## the root tests in a virtual machine with cgroup v2 (installs qemu)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
-	"sync"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -115,7 +114,7 @@ func (s *streamRuntime) Exec(ctx context.Context, id string, cmd []string, in io
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := &containerizer.Process{Args: cmd, Terminal: tty, Stdin: in != nil}
+	p := &containerizer.Process{Args: cmd, Terminal: tty, Stdin: in != nil, StdinOnce: in != nil && !tty} // on a terminal the end is typed
 	if tty {
 		p.Env = []string{"TERM=xterm"}
 	}
@@ -217,16 +216,25 @@ func (s *streamRuntime) PortForward(ctx context.Context, id string, port int32, 
 	defer conn.Close() //nolint:errcheck // both directions have ended
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
 		_, _ = io.Copy(conn, stream) // a client that has left
 		if tcp, is := conn.(*net.TCPConn); is {
 			_ = tcp.CloseWrite()
 		}
-	})
+	}()
 	_, err = io.Copy(stream, conn)
-	_ = stream.Close() // ends the other direction
-	wg.Wait()
+	_ = stream.Close() // nothing more comes from the pod
+	select {
+	case <-sent:
+	case <-time.After(drainTime): // a client that waits for our verdict before it closes its side
+		if s, is := stream.(interface{ Reset() error }); is {
+			_ = s.Reset() // ends the other direction
+		}
+		_ = conn.Close()
+		<-sent
+	}
 	return err
 }
 
