@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
@@ -38,6 +39,7 @@ const (
 
 func newMemory() *memory {
 	return &memory{touched: make(chan struct{}, 1), pause: settlePause, enough: settleEnoughB, free: func(bytes uint64) {
+		runtime.GC() // what lies in pools goes with the second collection
 		debug.FreeOSMemory()
 		if bytes >= settleCodeB {
 			_ = dropCode() // it stays
