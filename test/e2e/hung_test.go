@@ -17,8 +17,9 @@ import (
 
 // reads asks a daemon that has something hung in it: all questions are answered, about
 // what hangs as well.
-func (n *node) reads(running, hung, state string) {
+func (n *node) reads(running, state string) {
 	n.t.Helper()
+	const hung = "held-up"
 	if got := n.must("ps", "-a", "--format", "{{.Names}} {{.State}}"); !strings.Contains(got, hung+" "+state) {
 		n.t.Errorf("ps shows %q, want %q %s", got, hung, state)
 	}
@@ -34,9 +35,9 @@ func (n *node) reads(running, hung, state string) {
 }
 
 // unaffected uses another container of such a daemon as well.
-func (n *node) unaffected(running, hung, state string) {
+func (n *node) unaffected(running, state string) {
 	n.t.Helper()
-	n.reads(running, hung, state)
+	n.reads(running, state)
 	if got := n.watchEvents(running); !strings.Contains(got, `"`) {
 		n.t.Errorf("events shows %q", got)
 	}
@@ -117,7 +118,7 @@ func TestDaemonHungMount(t *testing.T) {
 		wait := n.background(n.run([]string{"--name", "held-up", "-v", dir + ":/data"}, "ls", "/data")...)
 		<-f.asked
 		n.listed("held-up preparing")
-		n.unaffected(running, "held-up", "preparing")
+		n.unaffected(running, "preparing")
 		n.others()
 		f.end()
 		if out, err := wait(); err == nil {
@@ -135,12 +136,12 @@ func TestDaemonHungMount(t *testing.T) {
 		f.hang()
 		n.must("exec", hung, "touch", "/go")
 		<-f.asked
-		n.unaffected(running, "held-up", "running")
+		n.unaffected(running, "running")
 		n.must("stats", "--no-stream", hung)
 		n.others()
 		wait := n.background("rm", "-f", hung) // who waits for such an answer cannot be killed
 		n.listed("held-up destroying")
-		n.unaffected(running, "held-up", "destroying")
+		n.unaffected(running, "destroying")
 		f.end()
 		if out, err := wait(); err != nil {
 			t.Errorf("rm -f of what could not be killed for a while: %v: %s", err, out)
@@ -218,12 +219,12 @@ func TestDaemonFrozenVolume(t *testing.T) {
 		}
 		return ""
 	})
-	n.unaffected(running, "held-up", "running")
+	n.unaffected(running, "running")
 	n.must("stats", "--no-stream", hung)
 	n.others()
 	wait := n.background("rm", "-f", hung)
 	n.listed("held-up destroying")
-	n.unaffected(running, "held-up", "destroying")
+	n.unaffected(running, "destroying")
 	n.others()
 	thaw()
 	if out, err := wait(); err != nil {
@@ -250,7 +251,7 @@ func TestDaemonFrozenRoot(t *testing.T) {
 	thaw := freeze(t, filepath.Join(n.dir, "root"))
 	wait := n.background(n.run([]string{"--name", "held-up"}, "true")...)
 	n.listed("held-up preparing")
-	n.reads(running, "held-up", "preparing")
+	n.reads(running, "preparing")
 	thaw()
 	if out, err := wait(); err != nil {
 		t.Errorf("the launch ended as %v: %s", err, out)
@@ -301,7 +302,7 @@ func (n *node) heldUp(flags []string, asked string) {
 		}
 		return ""
 	})
-	n.unaffected(running, "held-up", "preparing")
+	n.unaffected(running, "preparing")
 	n.must(n.run([]string{"--rm", "--network", "none"}, "true")...)
 	n.must("rm", "-f", "held-up")
 	if out, err := wait(); err == nil {

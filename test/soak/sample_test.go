@@ -33,6 +33,7 @@ func (n *node) sample(collect bool) *sample {
 	n.Helper()
 	if collect {
 		n.debug("/debug/pprof/heap?gc=1")
+		n.debug("/debug/pprof/heap?gc=1") // what lies in pools goes with the second
 	}
 	metrics := n.debug("/metrics")
 	proc := fmt.Sprintf("/proc/%d/", n.cmd.Process.Pid)

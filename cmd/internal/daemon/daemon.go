@@ -296,10 +296,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 			d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 			d.mesos.recover(background)
 			d.recovered.Store(true)
-			if err := dropCode(); err != nil {
-				d.o.Log.Debug("the code of the start stays in memory", log.Error(err))
-			}
-			debug.FreeOSMemory() // of the start and the recovery
+			freeMemory(settleCodeB) // of the start and the recovery
 			d.notify(daemon.SdNotifyReady)
 		}
 	})

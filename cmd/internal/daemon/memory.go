@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
@@ -37,12 +38,15 @@ const (
 )
 
 func newMemory() *memory {
-	return &memory{touched: make(chan struct{}, 1), pause: settlePause, enough: settleEnoughB, free: func(bytes uint64) {
-		debug.FreeOSMemory()
-		if bytes >= settleCodeB {
-			_ = dropCode() // it stays
-		}
-	}}
+	return &memory{touched: make(chan struct{}, 1), pause: settlePause, enough: settleEnoughB, free: freeMemory}
+}
+
+func freeMemory(bytes uint64) {
+	runtime.GC() // what lies in pools goes with the second collection
+	debug.FreeOSMemory()
+	if bytes >= settleCodeB {
+		_ = dropCode() // it stays
+	}
 }
 
 func (m *memory) touch() {

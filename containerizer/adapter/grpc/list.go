@@ -95,7 +95,7 @@ func (m *forms) of(found []*containerizer.Status, f containerizer.Filter) ([][]b
 		b, ok := (*known)[s]
 		if !ok {
 			var err error
-			if b, err = encodeListed(s, f.Brief); err != nil {
+			if b, err = encodeListed(s, f); err != nil {
 				return nil, fmt.Errorf("container %q: %w", s.ID, err)
 			}
 			(*known)[s] = b
@@ -114,8 +114,8 @@ func (m *forms) of(found []*containerizer.Status, f containerizer.Filter) ([][]b
 }
 
 // encodeListed writes one container as it stands in a ListResponse.
-func encodeListed(s *containerizer.Status, brief bool) ([]byte, error) {
-	if brief {
+func encodeListed(s *containerizer.Status, f containerizer.Filter) ([]byte, error) {
+	if f.Brief {
 		s = briefly(s)
 	}
 	m := &berthv1.Container{}
