@@ -21,9 +21,9 @@ func (p *Provisioner) makeLists(ctx context.Context) error {
 }
 
 // deleteTrash deletes what was given up, and what killed processes left. No pull is to
-// feel it: it waits for the pulls, or is not done.
-func (p *Provisioner) deleteTrash(ctx context.Context, wait bool) error {
-	return yielding(func() error { return p.store.SweepIdly(ctx, wait) })
+// feel it: sweep waits for the pulls, or does not do it.
+func (p *Provisioner) deleteTrash(ctx context.Context, sweep func(context.Context) error) error {
+	return yielding(func() error { return sweep(ctx) })
 }
 
 // yielding does work that gives way to everything else.

@@ -315,22 +315,22 @@ func (p *Provisioner) Recover(ctx context.Context, live []*containerizer.Contain
 // removes images while the disk is fuller than it should be, and lists the files of
 // new layers for Check.
 // Any number of processes may call it at any time; one does the work.
-func (p *Provisioner) Sweep(ctx context.Context) error { return p.sweep(ctx, true) }
+func (p *Provisioner) Sweep(ctx context.Context) error { return p.sweep(ctx, p.store.SweepIdly) }
 
 // SweepBriefly is Sweep for somebody who wants the space now but does not wait for
 // the pulls of others: left says that they come first, and a Sweep is to follow.
 func (p *Provisioner) SweepBriefly(ctx context.Context) (left bool, err error) {
-	err = p.sweep(ctx, false)
+	err = p.sweep(ctx, p.store.SweepUnlessBusy)
 	if errors.Is(err, store.ErrBusy) {
 		return true, nil // whatever else failed is tried again, too
 	}
 	return false, err
 }
 
-func (p *Provisioner) sweep(ctx context.Context, wait bool) error {
+func (p *Provisioner) sweep(ctx context.Context, trash func(context.Context) error) error {
 	err := p.store.Flush(ctx)
 	_, rerr := p.relieve(ctx, 0)
-	err = errors.Join(err, rerr, p.deleteTrash(ctx, wait), p.makeLists(ctx))
+	err = errors.Join(err, rerr, p.deleteTrash(ctx, trash), p.makeLists(ctx))
 	_, lerr := p.List(ctx) // for the next one to find it kept
 	return errors.Join(err, lerr)
 }

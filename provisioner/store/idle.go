@@ -29,16 +29,27 @@ var ErrBusy = errors.New("images are being made: what was removed is deleted lat
 
 // SweepIdly is Sweep that deletes nothing while anybody else makes layers, as long as
 // there is room on the disk: deleting and making files wait for each other in the
-// journal of a file system, whatever priority the one has who deletes.
-// Who does not wait for the others gets ErrBusy.
-func (s *Store) SweepIdly(ctx context.Context, wait bool) error {
+// journal of a file system, whatever priority the one has who deletes. It waits for them.
+func (s *Store) SweepIdly(ctx context.Context) error {
 	left := idleMost
+	return s.sweepPolitely(ctx, func() error { return s.giveWay(ctx, &left) })
+}
+
+// SweepUnlessBusy is SweepIdly that returns ErrBusy where it would have to wait.
+func (s *Store) SweepUnlessBusy(ctx context.Context) error {
+	return s.sweepPolitely(ctx, func() error {
+		if s.anyLease() && s.roomy() {
+			return ErrBusy
+		}
+		return nil
+	})
+}
+
+// sweepPolitely asks before each batch whether it may delete.
+func (s *Store) sweepPolitely(ctx context.Context, ask func() error) error {
 	return s.sweep(ctx, func(path string) error {
 		for {
-			if !wait && s.anyLease() && s.roomy() {
-				return ErrBusy
-			}
-			if err := s.giveWay(ctx, &left); err != nil {
+			if err := ask(); err != nil {
 				return err
 			}
 			budget := idleBatch

@@ -36,10 +36,10 @@ func TestSweepIdlyGivesWay(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*idlePause)
 	defer cancel()
-	if err := s.SweepIdly(ctx, false); !errors.Is(err, ErrBusy) {
+	if err := s.SweepUnlessBusy(ctx); !errors.Is(err, ErrBusy) {
 		t.Errorf("sweep beside a pull, without waiting: %v", err)
 	}
-	if err := s.SweepIdly(ctx, true); !errors.Is(err, context.DeadlineExceeded) {
+	if err := s.SweepIdly(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("sweep beside a pull: %v", err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "sub")); err != nil || len(left) != files {
@@ -53,7 +53,7 @@ func TestSweepIdlyGivesWay(t *testing.T) {
 	if err := lease.Release(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SweepIdly(t.Context(), false); err != nil {
+	if err := s.SweepUnlessBusy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {

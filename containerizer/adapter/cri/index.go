@@ -195,7 +195,7 @@ func (x *index) learn(ctx context.Context) error {
 }
 
 // done ends a call that has chosen. left says that its operation goes on without it.
-func (x *index) done(key string, left bool) { //nolint:revive // it is the fact
+func (x *index) done(key string, left bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.ended++

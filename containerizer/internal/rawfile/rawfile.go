@@ -9,11 +9,11 @@
 package rawfile
 
 import (
+	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +32,7 @@ func Read(path string) (_ []byte, err error) {
 	for {
 		n, err := unix.Read(fd, b[len(b):cap(b)])
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // an errno
+		case err == unix.EINTR:
 			continue
 		case err != nil:
 			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
@@ -63,7 +63,7 @@ func Replace(path string, b []byte) error {
 		aside := dir + "." + name + "-" + strconv.FormatUint(rand.Uint64(), 36)
 		fd, err := open(aside, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 		if err != nil {
-			if isExist(err) {
+			if errors.Is(err, fs.ErrExist) {
 				continue
 			}
 			return err
@@ -80,18 +80,13 @@ func Replace(path string, b []byte) error {
 	}
 }
 
-func isExist(err error) bool {
-	e, ok := err.(*fs.PathError) //nolint:errorlint // of open, as it is
-	return ok && e.Err == syscall.EEXIST
-}
-
 func open(path string, flags int) (int, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, mode)
 		if err == nil {
 			return fd, nil
 		}
-		if err != unix.EINTR { //nolint:errorlint // an errno
+		if err != unix.EINTR {
 			return -1, &fs.PathError{Op: "open", Path: path, Err: err}
 		}
 	}
@@ -103,7 +98,7 @@ func finish(fd int, path string, b []byte) (err error) {
 		var n int
 		n, err = unix.Write(fd, b)
 		b = b[max(n, 0):]
-		if err == unix.EINTR { //nolint:errorlint // an errno
+		if err == unix.EINTR {
 			err = nil
 		}
 	}

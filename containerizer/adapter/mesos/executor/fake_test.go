@@ -260,7 +260,7 @@ func (f *fixture) run(o executor.Options, more map[string]string) {
 	f.t.Cleanup(func() {
 		cancel()
 		select {
-		case _ = <-over: // how it ended is for the test
+		case <-over: //nolint:errcheck // how it ended is for the test
 		case <-time.After(executortest.Patience):
 			f.t.Error("the executor does not end")
 		}

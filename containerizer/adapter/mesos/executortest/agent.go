@@ -105,13 +105,6 @@ func (a *Agent) Body(t executorv1.Call_Type) []byte {
 	return bytes.Clone(a.bodies[t])
 }
 
-// Calls are all that arrived, in order.
-func (a *Agent) Calls() []*executorv1.Call {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return append([]*executorv1.Call(nil), a.received...)
-}
-
 func (a *Agent) serve(w http.ResponseWriter, r *http.Request) {
 	form := codec.JSON
 	if r.Header.Get("Content-Type") == codec.MediaProtobuf {
