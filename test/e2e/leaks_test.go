@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-dev/berth/containerizer/monitor/wire"
 )
 
 // files are the paths below a node, with what they are.
@@ -137,8 +140,8 @@ func (n *node) processes() []int {
 func (n *node) owns(pid int) bool {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	line, _ := os.ReadFile(dir + "cmdline")
-	if len(line) == 0 {
-		return false // a zombie, or a thread of the kernel
+	if len(line) == 0 || n.daemon != nil && isSpare(line) {
+		return false // a zombie, a thread of the kernel, or one that ends with the daemon
 	}
 	group, _ := os.ReadFile(dir + "cgroup")
 	if strings.Contains(string(line), n.dir) || strings.Contains(string(group), n.parent+"/") {
@@ -151,6 +154,12 @@ func (n *node) owns(pid int) bool {
 		}
 	}
 	return false
+}
+
+// isSpare says whether a command line is that of a monitor which a daemon keeps for
+// containers to come.
+func isSpare(line []byte) bool {
+	return bytes.HasSuffix(line, append(bytes.Repeat([]byte{wire.LateFill}, wire.LateRoom), 0))
 }
 
 func (n *node) leftMounts() []string {

@@ -1,6 +1,7 @@
 package kubelet_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/berth-dev/berth/containerizer/monitor/wire"
 )
 
 // hierarchies are the control group hierarchies of the machine.
@@ -169,6 +172,9 @@ func (n *node) leftProcesses() []string {
 		}
 		line, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
 		group, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cgroup"))
+		if bytes.HasSuffix(line, append(bytes.Repeat([]byte{wire.LateFill}, wire.LateRoom), 0)) {
+			continue // a monitor that berthd keeps for containers to come
+		}
 		if len(line) > 0 && (strings.Contains(string(line), n.dir) || strings.Contains(string(group), n.parent+"/")) {
 			found = append(found, fmt.Sprintf("process %d %q", pid, strings.ReplaceAll(string(line), "\x00", " ")))
 		}

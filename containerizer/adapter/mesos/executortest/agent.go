@@ -29,17 +29,16 @@ type Agent struct {
 	// Token, if set, is what executors have to show.
 	Token string
 
-	tb       testing.TB
-	address  string
-	server   *http.Server
-	served   chan struct{}
-	subs     chan *Subscription
-	updates  chan *mesosv1.TaskStatus
-	current  *Subscription
-	mu       sync.Mutex
-	fault    func(*executorv1.Call) int
-	bodies   map[executorv1.Call_Type][]byte
-	received []*executorv1.Call
+	tb      testing.TB
+	address string
+	server  *http.Server
+	served  chan struct{}
+	subs    chan *Subscription
+	updates chan *mesosv1.TaskStatus
+	current *Subscription
+	mu      sync.Mutex
+	fault   func(*executorv1.Call) int
+	bodies  map[executorv1.Call_Type][]byte
 }
 
 // New returns an agent that listens on this host.
@@ -133,7 +132,6 @@ func (a *Agent) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if status == 0 {
 		a.bodies[call.GetType()] = body
-		a.received = append(a.received, call)
 	}
 	a.mu.Unlock()
 	if status == Drop {
