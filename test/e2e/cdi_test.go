@@ -73,8 +73,8 @@ func TestDeviceNames(t *testing.T) {
 	}
 }
 
-// TestCRIDevices: the same as kubelets ask for it, by field and by annotation.
-func TestCRIDevices(t *testing.T) {
+// TestDaemonCRIDevices: the same as kubelets ask for it, by field and by annotation.
+func TestDaemonCRIDevices(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.deviceSpecs()
