@@ -45,7 +45,7 @@ func run(ctx context.Context, cfg config.Config, in io.Reader, out io.Writer) er
 	if err != nil {
 		return err
 	}
-	node := wiring.New(cfg, "", log, wiring.Parts{Fetcher: fetching.New, Verifier: trust.Verifier{}, Command: berth, Resident: true})
+	node := wiring.New(cfg, "", log, wiring.Parts{Fetcher: fetching.New, Verifier: trust.Verifier{}, Command: berth, Resident: true, SpareMonitors: 2})
 	engine, err := node.Engine(ctx)
 	if err != nil {
 		return err

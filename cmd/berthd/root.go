@@ -55,6 +55,9 @@ SIGHUP reads the configuration again; SIGTERM ends berthd, and no container.`,
 	return cmd
 }
 
+// spareMonitors is enough for a launch on each of two processors, at 2 MB each.
+const spareMonitors = 2
+
 // load reads the configuration, with what flags say.
 func (f *flags) load() (*config.Config, string, error) {
 	c, path, err := f.settings.Load()
@@ -86,7 +89,7 @@ func serve(ctx context.Context, f *flags) error {
 	}
 	parts := wiring.Parts{
 		Fetcher: fetching.New, Accounts: fetching.NewAccounts, Artifacts: fetching.Artifacts,
-		CDI: fetching.CDI, Resident: true, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, OnRelieved: metrics.OnRelieved, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
+		CDI: fetching.CDI, Resident: true, SpareMonitors: spareMonitors, OnStep: metrics.OnStep, OnOperation: metrics.OnOperation, OnRelieved: metrics.OnRelieved, Verifier: trust.Verifier{}, Unpack: fetching.Unpacker(), Command: berth,
 	}
 	if plugins != nil {
 		parts.Isolators = []containerizer.Isolator{plugins}

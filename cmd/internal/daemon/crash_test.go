@@ -81,7 +81,7 @@ func parts() wiring.Parts {
 	return wiring.Parts{
 		Fetcher:   func(config.Config) containerizer.Fetcher { return nil },
 		Artifacts: func(config.Config) (containerizer.Artifacts, error) { return noArtifacts{}, nil },
-		Resident:  true,
+		Resident:  true, SpareMonitors: 2,
 	}
 }
 

@@ -63,6 +63,8 @@ type Parts struct {
 	Tracer containerizer.Tracer
 	// Resident is for a program that lives long, and is asked often.
 	Resident bool
+	// SpareMonitors is how many monitors it keeps started for containers to come.
+	SpareMonitors int
 	// Command is the path of the berth that does what goes on in the background; ""
 	// is this program.
 	Command string
@@ -133,16 +135,12 @@ func (n *Node) launcher() (*launcher.Launcher, error) {
 			return nil, err
 		}
 	}
-	spares := 0
-	if n.parts.Resident {
-		spares = spareMonitors
-	}
 	n.native, err = launcher.New(launcher.Options{
 		Monitor:     monitor,
 		ExitCommand: append(n.selfCommand(self), "system", "reap"),
 		ExitEnv:     []string{"PATH=" + os.Getenv("PATH")},
 		Seccomp:     n.filters, Log: n.logger("launcher"),
-		Tracer: n.parts.Tracer, Spares: spares, Runtimes: n.runtimes(),
+		Tracer: n.parts.Tracer, Spares: n.parts.SpareMonitors, Runtimes: n.runtimes(),
 	})
 	return n.native, err
 }
@@ -239,10 +237,6 @@ func (n *Node) SweepBriefly(ctx context.Context) error {
 	n.swept = !left
 	return err
 }
-
-// spareMonitors are kept started by a program that lives long: enough for a launch on
-// each of two processors, at 2 MB each.
-const spareMonitors = 2
 
 // closeTimeout bounds how long a command waits for a teardown. What is cut off is
 // finished by the monitor's exit command, or by the next one.
