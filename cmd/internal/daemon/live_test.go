@@ -29,6 +29,7 @@ type live struct {
 	client *client.Client // over its socket
 	log    *syncBuffer
 	hangup chan os.Signal
+	stop   func() // ends the daemon, before the test does
 
 	mu   sync.Mutex
 	next config.Config // what a reload reads
@@ -98,7 +99,7 @@ func serveLive(t *testing.T, dir string, s setup) *live {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- daemon.Run(ctx, o) }()
-	t.Cleanup(func() {
+	l.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-ended:
@@ -109,6 +110,7 @@ func serveLive(t *testing.T, dir string, s setup) *live {
 			t.Error("the daemon does not end")
 		}
 	})
+	t.Cleanup(l.stop)
 	var err error
 	if l.client, err = client.New("unix://"+cfg.Socket(cfg.State), nil); err != nil {
 		t.Fatal(err)

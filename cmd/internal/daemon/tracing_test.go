@@ -125,6 +125,7 @@ func TestTraces(t *testing.T) {
 	if err := e.Destroy(ctx, "traced"); err != nil {
 		t.Fatal(err)
 	}
+	l.stop() // a call's span ends after its answer
 	end()
 	const call, gone = "berth.v1.ContainersService/Launch > launch", "berth.v1.ContainersService/Destroy > destroy"
 	paths := got.trace(trace)
