@@ -19,8 +19,6 @@ func Refusal(flag string) string {
 		return "volumes are directories of this node; mount anything else on the host and bind it"
 	case "storage-opt":
 		return "size limits of the writable layer are not supported"
-	case "runtime":
-		return "berth launches containers itself"
 	case "isolation", "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops":
 		return "it is for Windows containers"
 	case "disable-content-trust":

@@ -126,6 +126,7 @@ func TestSpecGolden(t *testing.T) {
 		"log-none":    "--log-driver none debian",
 		"rootfs":      "--rootfs ./root /bin/true",
 		"image":       "--platform linux/arm64/v8 --pull always debian:12",
+		"runtime":     "--runtime crun debian",
 		"sysctl":      "--sysctl net.ipv4.ip_forward=1 --cgroup-parent /jobs debian",
 	} {
 		t.Run(name, func(t *testing.T) {
