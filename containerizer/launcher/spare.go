@@ -1,9 +1,15 @@
 package launcher
 
 import (
+	"time"
+
 	"github.com/berth-dev/berth/containerizer"
 	"github.com/berth-dev/berth/containerizer/monitor/client"
 )
+
+// refillPause is from the end of a launch to the start of the next spare monitor, which
+// would take the processor from the container that starts and from who waits for it.
+const refillPause = 25 * time.Millisecond
 
 // spare returns a monitor that was started before anybody knew what for, or nil. l.mu
 // is held.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -23,7 +24,7 @@ import (
 func (l *Launcher) Launch(ctx context.Context, r containerizer.LaunchRequest) (*containerizer.Launched, error) {
 	c := r.Container
 	if c.ID.IsRoot() {
-		defer l.refill() // when nobody waits for it
+		defer time.AfterFunc(refillPause, l.refill)
 	}
 	if c.Spec.Class == containerizer.ClassPodSandbox && !c.Spec.Process.Init && len(c.Spec.Process.Args)+len(c.Spec.Process.Entrypoint) == 0 {
 		return l.launchSandbox(ctx, r)
