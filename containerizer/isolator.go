@@ -155,8 +155,6 @@ type Usage struct {
 	PIDs    *PIDsUsage     `json:"pids,omitempty"`
 	Network []NetworkUsage `json:"network,omitempty"`
 	Disk    *DiskUsage     `json:"disk,omitempty"`
-	// Processes is what the processes have open.
-	Processes *ProcessUsage `json:"processes,omitempty"`
 }
 
 // CPUUsage is processor time.
@@ -218,17 +216,6 @@ type DeviceIO struct {
 type PIDsUsage struct {
 	Current uint64 `json:"current"`
 	Limit   uint64 `json:"limit,omitempty"`
-}
-
-// ProcessUsage is what the processes of a container have open, together.
-type ProcessUsage struct {
-	Count           uint64 `json:"count"`
-	FileDescriptors uint64 `json:"fileDescriptors"`
-	// Sockets among them; missing when there are too many descriptors to look at each.
-	Sockets *uint64 `json:"sockets,omitempty"`
-	// OpenFilesLimit is the soft limit of descriptors of one of the processes, which as a
-	// rule is that of all.
-	OpenFilesLimit uint64 `json:"openFilesLimit"`
 }
 
 // NetworkUsage is the traffic of one interface, as the container sees it.

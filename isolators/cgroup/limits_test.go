@@ -233,9 +233,6 @@ func TestUsage(t *testing.T) {
 	if u.IO == nil {
 		t.Error("no I/O usage")
 	}
-	if p := u.Processes; p == nil || p.Count != 2 || p.FileDescriptors < 6 || p.Sockets == nil || p.OpenFilesLimit == 0 {
-		t.Errorf("what is open = %+v, want at least the standard streams of 2 processes", p)
-	}
 	if s := u.Memory.SwapLimitBytes; s != nil && *s != 32<<20 { // not every kernel bounds swap
 		t.Errorf("the limit of swap = %d, want what was asked for beside memory", *s)
 	}

@@ -10,10 +10,10 @@ import (
 	"github.com/berth-dev/berth/containerizer"
 )
 
-// Usage implements containerizer.UsageReporter: processor time, memory, I/O, processes
-// and what they have open, of c and everything below it. A container that shares its
+// Usage implements containerizer.UsageReporter: processor time, memory, I/O and
+// process counts of c and everything below it. A container that shares its
 // parent's group is not measured.
-func (i *Isolator) Usage(ctx context.Context, c *containerizer.Container, u *containerizer.Usage) error {
+func (i *Isolator) Usage(_ context.Context, c *containerizer.Container, u *containerizer.Usage) error {
 	if c.Spec != nil && c.Spec.ShareCgroup {
 		return nil
 	}
@@ -28,15 +28,7 @@ func (i *Isolator) Usage(ctx context.Context, c *containerizer.Container, u *con
 	} else {
 		r.legacy(u)
 	}
-	if r.err != nil {
-		return r.err
-	}
-	pids, err := i.Processes(ctx, c)
-	if err != nil {
-		return err
-	}
-	u.Processes = openFiles(pids)
-	return nil
+	return r.err
 }
 
 // statReader reads the statistics of one group. The first error sticks; files

@@ -23,6 +23,7 @@ type metric struct {
 type measured struct {
 	*containerizer.Usage
 	node *nodeFS
+	open *openFiles
 }
 
 // sample is a value, with values of the metric's own labels.
@@ -184,7 +185,7 @@ func (s *Server) podMetrics(ctx context.Context) ([]*runtimeapi.PodSandboxMetric
 		if !alive(i) {
 			continue
 		}
-		u := &measured{s.usageOf(ctx, i.status.ID), node}
+		u := &measured{Usage: s.usageOf(ctx, i.status.ID), node: node}
 		if i.record.pod != nil {
 			m := &runtimeapi.PodSandboxMetrics{PodSandboxId: string(i.status.ID), Metrics: measure(list, u, i, i, true)}
 			pods[i.status.ID], configs[i.status.ID] = m, i
@@ -192,6 +193,9 @@ func (s *Server) podMetrics(ctx context.Context) ([]*runtimeapi.PodSandboxMetric
 			continue
 		}
 		if m := pods[i.status.ID.Root()]; m != nil {
+			if pids, err := s.o.Engine.Processes(ctx, i.status.ID); err == nil { // it may have ended
+				u.open = countOpenFiles(pids)
+			}
 			m.ContainerMetrics = append(m.ContainerMetrics, &runtimeapi.ContainerMetrics{
 				ContainerId: i.status.ID.Base(), Metrics: measure(list, u, i, configs[i.status.ID.Root()], false),
 			})

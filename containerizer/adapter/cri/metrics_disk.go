@@ -117,29 +117,6 @@ func diskMetrics() []metric {
 	}
 }
 
-// openMetrics are those of processes and what they have open.
-func openMetrics() []metric {
-	open := func(f func(*containerizer.ProcessUsage) []sample) func(*measured, item) []sample {
-		return func(u *measured, _ item) []sample {
-			if u.Processes == nil {
-				return nil
-			}
-			return f(u.Processes)
-		}
-	}
-	return []metric{
-		{"container_processes", "Processes.", nil, false, false, open(func(p *containerizer.ProcessUsage) []sample { return one(p.Count) })},
-		{"container_file_descriptors", "Open descriptors of all processes.", nil, false, false, open(func(p *containerizer.ProcessUsage) []sample { return one(p.FileDescriptors) })},
-		{"container_sockets", "Open sockets of all processes, unless there are too many descriptors.", nil, false, false, open(func(p *containerizer.ProcessUsage) []sample { return optional(p.Sockets) })},
-		{"container_ulimits_soft", "Soft limits of the first process.", []string{"ulimit"}, false, false, open(func(p *containerizer.ProcessUsage) []sample {
-			if p.OpenFilesLimit == 0 {
-				return nil
-			}
-			return []sample{{[]string{"max_open_files"}, p.OpenFilesLimit}}
-		})},
-	}
-}
-
 // pressureMetrics are stalls, where the kernel measures them.
 func pressureMetrics() []metric {
 	stalled := func(of func(*measured) *containerizer.Pressure, line func(*containerizer.Pressure) containerizer.PressureLine) func(*measured, item) []sample {

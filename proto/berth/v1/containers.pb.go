@@ -882,7 +882,6 @@ type Usage struct {
 	Pids          *PIDsUsage             `protobuf:"bytes,5,opt,name=pids,proto3" json:"pids,omitempty"`
 	Network       []*NetworkUsage        `protobuf:"bytes,6,rep,name=network,proto3" json:"network,omitempty"`
 	Disk          *DiskUsage             `protobuf:"bytes,7,opt,name=disk,proto3" json:"disk,omitempty"`
-	Processes     *ProcessUsage          `protobuf:"bytes,8,opt,name=processes,proto3" json:"processes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -962,13 +961,6 @@ func (x *Usage) GetNetwork() []*NetworkUsage {
 func (x *Usage) GetDisk() *DiskUsage {
 	if x != nil {
 		return x.Disk
-	}
-	return nil
-}
-
-func (x *Usage) GetProcesses() *ProcessUsage {
-	if x != nil {
-		return x.Processes
 	}
 	return nil
 }
@@ -1398,77 +1390,6 @@ func (x *DeviceIO) GetWrites() uint64 {
 	return 0
 }
 
-// ProcessUsage is what the processes of a container have open, together.
-type ProcessUsage struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Count           uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
-	FileDescriptors uint64                 `protobuf:"varint,2,opt,name=file_descriptors,json=fileDescriptors,proto3" json:"file_descriptors,omitempty"`
-	// Sockets among them; missing when there are too many descriptors to look at each.
-	Sockets *uint64 `protobuf:"varint,3,opt,name=sockets,proto3,oneof" json:"sockets,omitempty"`
-	// The soft limit of descriptors of one of the processes.
-	OpenFilesLimit uint64 `protobuf:"varint,4,opt,name=open_files_limit,json=openFilesLimit,proto3" json:"open_files_limit,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
-}
-
-func (x *ProcessUsage) Reset() {
-	*x = ProcessUsage{}
-	mi := &file_berth_v1_containers_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ProcessUsage) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ProcessUsage) ProtoMessage() {}
-
-func (x *ProcessUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ProcessUsage.ProtoReflect.Descriptor instead.
-func (*ProcessUsage) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *ProcessUsage) GetCount() uint64 {
-	if x != nil {
-		return x.Count
-	}
-	return 0
-}
-
-func (x *ProcessUsage) GetFileDescriptors() uint64 {
-	if x != nil {
-		return x.FileDescriptors
-	}
-	return 0
-}
-
-func (x *ProcessUsage) GetSockets() uint64 {
-	if x != nil && x.Sockets != nil {
-		return *x.Sockets
-	}
-	return 0
-}
-
-func (x *ProcessUsage) GetOpenFilesLimit() uint64 {
-	if x != nil {
-		return x.OpenFilesLimit
-	}
-	return 0
-}
-
 // PIDsUsage counts processes and threads. A limit of 0 is none.
 type PIDsUsage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1480,7 +1401,7 @@ type PIDsUsage struct {
 
 func (x *PIDsUsage) Reset() {
 	*x = PIDsUsage{}
-	mi := &file_berth_v1_containers_proto_msgTypes[12]
+	mi := &file_berth_v1_containers_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1413,7 @@ func (x *PIDsUsage) String() string {
 func (*PIDsUsage) ProtoMessage() {}
 
 func (x *PIDsUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[12]
+	mi := &file_berth_v1_containers_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1426,7 @@ func (x *PIDsUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PIDsUsage.ProtoReflect.Descriptor instead.
 func (*PIDsUsage) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{12}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PIDsUsage) GetCurrent() uint64 {
@@ -1540,7 +1461,7 @@ type NetworkUsage struct {
 
 func (x *NetworkUsage) Reset() {
 	*x = NetworkUsage{}
-	mi := &file_berth_v1_containers_proto_msgTypes[13]
+	mi := &file_berth_v1_containers_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1473,7 @@ func (x *NetworkUsage) String() string {
 func (*NetworkUsage) ProtoMessage() {}
 
 func (x *NetworkUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[13]
+	mi := &file_berth_v1_containers_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1486,7 @@ func (x *NetworkUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkUsage.ProtoReflect.Descriptor instead.
 func (*NetworkUsage) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{13}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NetworkUsage) GetInterface() string {
@@ -1642,7 +1563,7 @@ type DiskUsage struct {
 
 func (x *DiskUsage) Reset() {
 	*x = DiskUsage{}
-	mi := &file_berth_v1_containers_proto_msgTypes[14]
+	mi := &file_berth_v1_containers_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1575,7 @@ func (x *DiskUsage) String() string {
 func (*DiskUsage) ProtoMessage() {}
 
 func (x *DiskUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[14]
+	mi := &file_berth_v1_containers_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1588,7 @@ func (x *DiskUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskUsage.ProtoReflect.Descriptor instead.
 func (*DiskUsage) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{14}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DiskUsage) GetBytes() uint64 {
@@ -1695,7 +1616,7 @@ type Pressure struct {
 
 func (x *Pressure) Reset() {
 	*x = Pressure{}
-	mi := &file_berth_v1_containers_proto_msgTypes[15]
+	mi := &file_berth_v1_containers_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1628,7 @@ func (x *Pressure) String() string {
 func (*Pressure) ProtoMessage() {}
 
 func (x *Pressure) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[15]
+	mi := &file_berth_v1_containers_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1641,7 @@ func (x *Pressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
 func (*Pressure) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{15}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pressure) GetSome() *PressureLine {
@@ -1750,7 +1671,7 @@ type PressureLine struct {
 
 func (x *PressureLine) Reset() {
 	*x = PressureLine{}
-	mi := &file_berth_v1_containers_proto_msgTypes[16]
+	mi := &file_berth_v1_containers_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1683,7 @@ func (x *PressureLine) String() string {
 func (*PressureLine) ProtoMessage() {}
 
 func (x *PressureLine) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[16]
+	mi := &file_berth_v1_containers_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +1696,7 @@ func (x *PressureLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureLine.ProtoReflect.Descriptor instead.
 func (*PressureLine) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{16}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PressureLine) GetAvg10() float64 {
@@ -1817,7 +1738,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[17]
+	mi := &file_berth_v1_containers_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1829,7 +1750,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[17]
+	mi := &file_berth_v1_containers_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1842,7 +1763,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{17}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PrepareRequest) GetId() string {
@@ -1868,7 +1789,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[18]
+	mi := &file_berth_v1_containers_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +1801,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[18]
+	mi := &file_berth_v1_containers_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +1814,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{18}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{17}
 }
 
 // StartRequest names a created or exited container.
@@ -1906,7 +1827,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[19]
+	mi := &file_berth_v1_containers_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +1839,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[19]
+	mi := &file_berth_v1_containers_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +1852,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{19}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartRequest) GetId() string {
@@ -1950,7 +1871,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[20]
+	mi := &file_berth_v1_containers_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +1883,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[20]
+	mi := &file_berth_v1_containers_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +1896,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{20}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{19}
 }
 
 // LaunchRequest describes a new container.
@@ -1991,7 +1912,7 @@ type LaunchRequest struct {
 
 func (x *LaunchRequest) Reset() {
 	*x = LaunchRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[21]
+	mi := &file_berth_v1_containers_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +1924,7 @@ func (x *LaunchRequest) String() string {
 func (*LaunchRequest) ProtoMessage() {}
 
 func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[21]
+	mi := &file_berth_v1_containers_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +1937,7 @@ func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchRequest.ProtoReflect.Descriptor instead.
 func (*LaunchRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{21}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LaunchRequest) GetId() string {
@@ -2049,7 +1970,7 @@ type LaunchResponse struct {
 
 func (x *LaunchResponse) Reset() {
 	*x = LaunchResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[22]
+	mi := &file_berth_v1_containers_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +1982,7 @@ func (x *LaunchResponse) String() string {
 func (*LaunchResponse) ProtoMessage() {}
 
 func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[22]
+	mi := &file_berth_v1_containers_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +1995,7 @@ func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchResponse.ProtoReflect.Descriptor instead.
 func (*LaunchResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{22}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{21}
 }
 
 // WaitRequest names a container.
@@ -2087,7 +2008,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[23]
+	mi := &file_berth_v1_containers_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2020,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[23]
+	mi := &file_berth_v1_containers_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2033,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{23}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WaitRequest) GetId() string {
@@ -2132,7 +2053,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[24]
+	mi := &file_berth_v1_containers_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2065,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[24]
+	mi := &file_berth_v1_containers_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2078,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{24}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WaitResponse) GetTermination() *Termination {
@@ -2179,7 +2100,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[25]
+	mi := &file_berth_v1_containers_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2112,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[25]
+	mi := &file_berth_v1_containers_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2125,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{25}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StopRequest) GetId() string {
@@ -2230,7 +2151,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[26]
+	mi := &file_berth_v1_containers_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2242,7 +2163,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[26]
+	mi := &file_berth_v1_containers_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2255,7 +2176,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{26}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{25}
 }
 
 // DestroyRequest names a container.
@@ -2268,7 +2189,7 @@ type DestroyRequest struct {
 
 func (x *DestroyRequest) Reset() {
 	*x = DestroyRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[27]
+	mi := &file_berth_v1_containers_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2201,7 @@ func (x *DestroyRequest) String() string {
 func (*DestroyRequest) ProtoMessage() {}
 
 func (x *DestroyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[27]
+	mi := &file_berth_v1_containers_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2214,7 @@ func (x *DestroyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyRequest.ProtoReflect.Descriptor instead.
 func (*DestroyRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{27}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DestroyRequest) GetId() string {
@@ -2312,7 +2233,7 @@ type DestroyResponse struct {
 
 func (x *DestroyResponse) Reset() {
 	*x = DestroyResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[28]
+	mi := &file_berth_v1_containers_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2245,7 @@ func (x *DestroyResponse) String() string {
 func (*DestroyResponse) ProtoMessage() {}
 
 func (x *DestroyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[28]
+	mi := &file_berth_v1_containers_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2258,7 @@ func (x *DestroyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyResponse.ProtoReflect.Descriptor instead.
 func (*DestroyResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{28}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{27}
 }
 
 // KillRequest is a signal.
@@ -2353,7 +2274,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[29]
+	mi := &file_berth_v1_containers_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2286,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[29]
+	mi := &file_berth_v1_containers_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2299,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{29}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *KillRequest) GetId() string {
@@ -2411,7 +2332,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[30]
+	mi := &file_berth_v1_containers_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2423,7 +2344,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[30]
+	mi := &file_berth_v1_containers_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2436,7 +2357,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{30}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{29}
 }
 
 // PauseRequest names a container.
@@ -2449,7 +2370,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[31]
+	mi := &file_berth_v1_containers_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2382,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[31]
+	mi := &file_berth_v1_containers_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2395,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{31}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PauseRequest) GetId() string {
@@ -2493,7 +2414,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[32]
+	mi := &file_berth_v1_containers_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2426,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[32]
+	mi := &file_berth_v1_containers_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2439,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{32}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{31}
 }
 
 // ResumeRequest names a container.
@@ -2531,7 +2452,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[33]
+	mi := &file_berth_v1_containers_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2464,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[33]
+	mi := &file_berth_v1_containers_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2477,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{33}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResumeRequest) GetId() string {
@@ -2575,7 +2496,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[34]
+	mi := &file_berth_v1_containers_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +2508,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[34]
+	mi := &file_berth_v1_containers_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +2521,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{34}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{33}
 }
 
 // UpdateRequest changes resources.
@@ -2614,7 +2535,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[35]
+	mi := &file_berth_v1_containers_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2547,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[35]
+	mi := &file_berth_v1_containers_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2560,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{35}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UpdateRequest) GetId() string {
@@ -2665,7 +2586,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[36]
+	mi := &file_berth_v1_containers_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2598,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[36]
+	mi := &file_berth_v1_containers_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +2611,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{36}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{35}
 }
 
 // RenameRequest changes a name.
@@ -2704,7 +2625,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[37]
+	mi := &file_berth_v1_containers_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2716,7 +2637,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[37]
+	mi := &file_berth_v1_containers_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2729,7 +2650,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{37}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RenameRequest) GetId() string {
@@ -2755,7 +2676,7 @@ type RenameResponse struct {
 
 func (x *RenameResponse) Reset() {
 	*x = RenameResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[38]
+	mi := &file_berth_v1_containers_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2767,7 +2688,7 @@ func (x *RenameResponse) String() string {
 func (*RenameResponse) ProtoMessage() {}
 
 func (x *RenameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[38]
+	mi := &file_berth_v1_containers_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2780,7 +2701,7 @@ func (x *RenameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameResponse.ProtoReflect.Descriptor instead.
 func (*RenameResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{38}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{37}
 }
 
 // ReopenLogRequest names a container.
@@ -2793,7 +2714,7 @@ type ReopenLogRequest struct {
 
 func (x *ReopenLogRequest) Reset() {
 	*x = ReopenLogRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[39]
+	mi := &file_berth_v1_containers_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +2726,7 @@ func (x *ReopenLogRequest) String() string {
 func (*ReopenLogRequest) ProtoMessage() {}
 
 func (x *ReopenLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[39]
+	mi := &file_berth_v1_containers_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +2739,7 @@ func (x *ReopenLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenLogRequest.ProtoReflect.Descriptor instead.
 func (*ReopenLogRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{39}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReopenLogRequest) GetId() string {
@@ -2837,7 +2758,7 @@ type ReopenLogResponse struct {
 
 func (x *ReopenLogResponse) Reset() {
 	*x = ReopenLogResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[40]
+	mi := &file_berth_v1_containers_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +2770,7 @@ func (x *ReopenLogResponse) String() string {
 func (*ReopenLogResponse) ProtoMessage() {}
 
 func (x *ReopenLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[40]
+	mi := &file_berth_v1_containers_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +2783,7 @@ func (x *ReopenLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenLogResponse.ProtoReflect.Descriptor instead.
 func (*ReopenLogResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{40}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{39}
 }
 
 // ListRequest selects containers; what is not set selects all.
@@ -2883,7 +2804,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[41]
+	mi := &file_berth_v1_containers_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +2816,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[41]
+	mi := &file_berth_v1_containers_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +2829,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{41}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListRequest) GetLabels() map[string]string {
@@ -2949,7 +2870,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[42]
+	mi := &file_berth_v1_containers_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2961,7 +2882,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[42]
+	mi := &file_berth_v1_containers_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2974,7 +2895,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{42}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListResponse) GetContainers() []*Container {
@@ -2994,7 +2915,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[43]
+	mi := &file_berth_v1_containers_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +2927,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[43]
+	mi := &file_berth_v1_containers_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +2940,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{43}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetRequest) GetId() string {
@@ -3039,7 +2960,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[44]
+	mi := &file_berth_v1_containers_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3051,7 +2972,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[44]
+	mi := &file_berth_v1_containers_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3064,7 +2985,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{44}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetResponse) GetContainer() *Container {
@@ -3084,7 +3005,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[45]
+	mi := &file_berth_v1_containers_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3017,7 @@ func (x *ResolveRequest) String() string {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[45]
+	mi := &file_berth_v1_containers_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3030,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{45}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ResolveRequest) GetNameOrId() string {
@@ -3129,7 +3050,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[46]
+	mi := &file_berth_v1_containers_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3062,7 @@ func (x *ResolveResponse) String() string {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[46]
+	mi := &file_berth_v1_containers_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3075,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{46}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ResolveResponse) GetId() string {
@@ -3174,7 +3095,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[47]
+	mi := &file_berth_v1_containers_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3107,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[47]
+	mi := &file_berth_v1_containers_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3120,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{47}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UsageRequest) GetId() string {
@@ -3219,7 +3140,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[48]
+	mi := &file_berth_v1_containers_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3231,7 +3152,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[48]
+	mi := &file_berth_v1_containers_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3244,7 +3165,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{48}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UsageResponse) GetUsage() *Usage {
@@ -3264,7 +3185,7 @@ type ProcessesRequest struct {
 
 func (x *ProcessesRequest) Reset() {
 	*x = ProcessesRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[49]
+	mi := &file_berth_v1_containers_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +3197,7 @@ func (x *ProcessesRequest) String() string {
 func (*ProcessesRequest) ProtoMessage() {}
 
 func (x *ProcessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[49]
+	mi := &file_berth_v1_containers_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3289,7 +3210,7 @@ func (x *ProcessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ProcessesRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{49}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ProcessesRequest) GetId() string {
@@ -3309,7 +3230,7 @@ type ProcessesResponse struct {
 
 func (x *ProcessesResponse) Reset() {
 	*x = ProcessesResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[50]
+	mi := &file_berth_v1_containers_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3242,7 @@ func (x *ProcessesResponse) String() string {
 func (*ProcessesResponse) ProtoMessage() {}
 
 func (x *ProcessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[50]
+	mi := &file_berth_v1_containers_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3255,7 @@ func (x *ProcessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessesResponse.ProtoReflect.Descriptor instead.
 func (*ProcessesResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{50}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ProcessesResponse) GetPids() []int64 {
@@ -3356,7 +3277,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[51]
+	mi := &file_berth_v1_containers_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3368,7 +3289,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[51]
+	mi := &file_berth_v1_containers_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3381,7 +3302,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{51}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *EventsRequest) GetAfter() uint64 {
@@ -3402,7 +3323,7 @@ type EventsResponse struct {
 
 func (x *EventsResponse) Reset() {
 	*x = EventsResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[52]
+	mi := &file_berth_v1_containers_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3414,7 +3335,7 @@ func (x *EventsResponse) String() string {
 func (*EventsResponse) ProtoMessage() {}
 
 func (x *EventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[52]
+	mi := &file_berth_v1_containers_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3427,7 +3348,7 @@ func (x *EventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsResponse.ProtoReflect.Descriptor instead.
 func (*EventsResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{52}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *EventsResponse) GetEvent() *Event {
@@ -3454,7 +3375,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[53]
+	mi := &file_berth_v1_containers_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3466,7 +3387,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[53]
+	mi := &file_berth_v1_containers_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3479,7 +3400,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{53}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *LogsRequest) GetId() string {
@@ -3530,7 +3451,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[54]
+	mi := &file_berth_v1_containers_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3542,7 +3463,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[54]
+	mi := &file_berth_v1_containers_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3555,7 +3476,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{54}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LogsResponse) GetAt() *timestamppb.Timestamp {
@@ -3602,7 +3523,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_berth_v1_containers_proto_msgTypes[55]
+	mi := &file_berth_v1_containers_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3614,7 +3535,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[55]
+	mi := &file_berth_v1_containers_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3627,7 +3548,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{55}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ConnectRequest) GetMessage() isConnectRequest_Message {
@@ -3792,7 +3713,7 @@ type Streams struct {
 
 func (x *Streams) Reset() {
 	*x = Streams{}
-	mi := &file_berth_v1_containers_proto_msgTypes[56]
+	mi := &file_berth_v1_containers_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3804,7 +3725,7 @@ func (x *Streams) String() string {
 func (*Streams) ProtoMessage() {}
 
 func (x *Streams) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[56]
+	mi := &file_berth_v1_containers_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3817,7 +3738,7 @@ func (x *Streams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Streams.ProtoReflect.Descriptor instead.
 func (*Streams) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{56}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Streams) GetStdin() bool {
@@ -3855,7 +3776,7 @@ type ConnectLaunch struct {
 
 func (x *ConnectLaunch) Reset() {
 	*x = ConnectLaunch{}
-	mi := &file_berth_v1_containers_proto_msgTypes[57]
+	mi := &file_berth_v1_containers_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3867,7 +3788,7 @@ func (x *ConnectLaunch) String() string {
 func (*ConnectLaunch) ProtoMessage() {}
 
 func (x *ConnectLaunch) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[57]
+	mi := &file_berth_v1_containers_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3880,7 +3801,7 @@ func (x *ConnectLaunch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectLaunch.ProtoReflect.Descriptor instead.
 func (*ConnectLaunch) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{57}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ConnectLaunch) GetId() string {
@@ -3922,7 +3843,7 @@ type ConnectStart struct {
 
 func (x *ConnectStart) Reset() {
 	*x = ConnectStart{}
-	mi := &file_berth_v1_containers_proto_msgTypes[58]
+	mi := &file_berth_v1_containers_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3934,7 +3855,7 @@ func (x *ConnectStart) String() string {
 func (*ConnectStart) ProtoMessage() {}
 
 func (x *ConnectStart) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[58]
+	mi := &file_berth_v1_containers_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3947,7 +3868,7 @@ func (x *ConnectStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectStart.ProtoReflect.Descriptor instead.
 func (*ConnectStart) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{58}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ConnectStart) GetId() string {
@@ -3975,7 +3896,7 @@ type ConnectAttach struct {
 
 func (x *ConnectAttach) Reset() {
 	*x = ConnectAttach{}
-	mi := &file_berth_v1_containers_proto_msgTypes[59]
+	mi := &file_berth_v1_containers_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +3908,7 @@ func (x *ConnectAttach) String() string {
 func (*ConnectAttach) ProtoMessage() {}
 
 func (x *ConnectAttach) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[59]
+	mi := &file_berth_v1_containers_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +3921,7 @@ func (x *ConnectAttach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectAttach.ProtoReflect.Descriptor instead.
 func (*ConnectAttach) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{59}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ConnectAttach) GetId() string {
@@ -4030,7 +3951,7 @@ type ConnectExec struct {
 
 func (x *ConnectExec) Reset() {
 	*x = ConnectExec{}
-	mi := &file_berth_v1_containers_proto_msgTypes[60]
+	mi := &file_berth_v1_containers_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4042,7 +3963,7 @@ func (x *ConnectExec) String() string {
 func (*ConnectExec) ProtoMessage() {}
 
 func (x *ConnectExec) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[60]
+	mi := &file_berth_v1_containers_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4055,7 +3976,7 @@ func (x *ConnectExec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectExec.ProtoReflect.Descriptor instead.
 func (*ConnectExec) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{60}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ConnectExec) GetId() string {
@@ -4088,7 +4009,7 @@ type CloseStdin struct {
 
 func (x *CloseStdin) Reset() {
 	*x = CloseStdin{}
-	mi := &file_berth_v1_containers_proto_msgTypes[61]
+	mi := &file_berth_v1_containers_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4100,7 +4021,7 @@ func (x *CloseStdin) String() string {
 func (*CloseStdin) ProtoMessage() {}
 
 func (x *CloseStdin) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[61]
+	mi := &file_berth_v1_containers_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4113,7 +4034,7 @@ func (x *CloseStdin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseStdin.ProtoReflect.Descriptor instead.
 func (*CloseStdin) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{61}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{60}
 }
 
 // Detach lets go of a process.
@@ -4125,7 +4046,7 @@ type Detach struct {
 
 func (x *Detach) Reset() {
 	*x = Detach{}
-	mi := &file_berth_v1_containers_proto_msgTypes[62]
+	mi := &file_berth_v1_containers_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4137,7 +4058,7 @@ func (x *Detach) String() string {
 func (*Detach) ProtoMessage() {}
 
 func (x *Detach) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[62]
+	mi := &file_berth_v1_containers_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4150,7 +4071,7 @@ func (x *Detach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detach.ProtoReflect.Descriptor instead.
 func (*Detach) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{62}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{61}
 }
 
 // ConnectResponse is something of the process.
@@ -4172,7 +4093,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_berth_v1_containers_proto_msgTypes[63]
+	mi := &file_berth_v1_containers_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4184,7 +4105,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[63]
+	mi := &file_berth_v1_containers_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4197,7 +4118,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{63}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ConnectResponse) GetMessage() isConnectResponse_Message {
@@ -4300,7 +4221,7 @@ type Connected struct {
 
 func (x *Connected) Reset() {
 	*x = Connected{}
-	mi := &file_berth_v1_containers_proto_msgTypes[64]
+	mi := &file_berth_v1_containers_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4312,7 +4233,7 @@ func (x *Connected) String() string {
 func (*Connected) ProtoMessage() {}
 
 func (x *Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[64]
+	mi := &file_berth_v1_containers_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4325,7 +4246,7 @@ func (x *Connected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connected.ProtoReflect.Descriptor instead.
 func (*Connected) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{64}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Connected) GetPid() int64 {
@@ -4346,7 +4267,7 @@ type OutputEnded struct {
 
 func (x *OutputEnded) Reset() {
 	*x = OutputEnded{}
-	mi := &file_berth_v1_containers_proto_msgTypes[65]
+	mi := &file_berth_v1_containers_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4358,7 +4279,7 @@ func (x *OutputEnded) String() string {
 func (*OutputEnded) ProtoMessage() {}
 
 func (x *OutputEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_berth_v1_containers_proto_msgTypes[65]
+	mi := &file_berth_v1_containers_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4371,7 +4292,7 @@ func (x *OutputEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputEnded.ProtoReflect.Descriptor instead.
 func (*OutputEnded) Descriptor() ([]byte, []int) {
-	return file_berth_v1_containers_proto_rawDescGZIP(), []int{65}
+	return file_berth_v1_containers_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *OutputEnded) GetError() string {
@@ -4445,7 +4366,7 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\x04type\x18\x02 \x01(\x0e2\x13.berth.v1.EventTypeR\x04type\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x127\n" +
 	"\vtermination\x18\x04 \x01(\v2\x15.berth.v1.TerminationR\vtermination\x12\x1a\n" +
-	"\bsequence\x18\x05 \x01(\x04R\bsequence\"\xe5\x02\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\"\xaf\x02\n" +
 	"\x05Usage\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12$\n" +
 	"\x03cpu\x18\x02 \x01(\v2\x12.berth.v1.CPUUsageR\x03cpu\x12-\n" +
@@ -4453,8 +4374,7 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\x02io\x18\x04 \x01(\v2\x11.berth.v1.IOUsageR\x02io\x12'\n" +
 	"\x04pids\x18\x05 \x01(\v2\x13.berth.v1.PIDsUsageR\x04pids\x120\n" +
 	"\anetwork\x18\x06 \x03(\v2\x16.berth.v1.NetworkUsageR\anetwork\x12'\n" +
-	"\x04disk\x18\a \x01(\v2\x13.berth.v1.DiskUsageR\x04disk\x124\n" +
-	"\tprocesses\x18\b \x01(\v2\x16.berth.v1.ProcessUsageR\tprocesses\"\xcd\x02\n" +
+	"\x04disk\x18\a \x01(\v2\x13.berth.v1.DiskUsageR\x04disk\"\xcd\x02\n" +
 	"\bCPUUsage\x12/\n" +
 	"\x05total\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05total\x12-\n" +
 	"\x04user\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04user\x121\n" +
@@ -4505,14 +4425,7 @@ const file_berth_v1_containers_proto_rawDesc = "" +
 	"\vwrite_bytes\x18\x04 \x01(\x04R\n" +
 	"writeBytes\x12\x14\n" +
 	"\x05reads\x18\x05 \x01(\x04R\x05reads\x12\x16\n" +
-	"\x06writes\x18\x06 \x01(\x04R\x06writes\"\xa4\x01\n" +
-	"\fProcessUsage\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x04R\x05count\x12)\n" +
-	"\x10file_descriptors\x18\x02 \x01(\x04R\x0ffileDescriptors\x12\x1d\n" +
-	"\asockets\x18\x03 \x01(\x04H\x00R\asockets\x88\x01\x01\x12(\n" +
-	"\x10open_files_limit\x18\x04 \x01(\x04R\x0eopenFilesLimitB\n" +
-	"\n" +
-	"\b_sockets\";\n" +
+	"\x06writes\x18\x06 \x01(\x04R\x06writes\";\n" +
 	"\tPIDsUsage\x12\x18\n" +
 	"\acurrent\x18\x01 \x01(\x04R\acurrent\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\"\x98\x02\n" +
@@ -4746,7 +4659,7 @@ func file_berth_v1_containers_proto_rawDescGZIP() []byte {
 }
 
 var file_berth_v1_containers_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_berth_v1_containers_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_berth_v1_containers_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_berth_v1_containers_proto_goTypes = []any{
 	(State)(0),                    // 0: berth.v1.State
 	(Reason)(0),                   // 1: berth.v1.Reason
@@ -4763,180 +4676,178 @@ var file_berth_v1_containers_proto_goTypes = []any{
 	(*MemoryUsage)(nil),           // 12: berth.v1.MemoryUsage
 	(*IOUsage)(nil),               // 13: berth.v1.IOUsage
 	(*DeviceIO)(nil),              // 14: berth.v1.DeviceIO
-	(*ProcessUsage)(nil),          // 15: berth.v1.ProcessUsage
-	(*PIDsUsage)(nil),             // 16: berth.v1.PIDsUsage
-	(*NetworkUsage)(nil),          // 17: berth.v1.NetworkUsage
-	(*DiskUsage)(nil),             // 18: berth.v1.DiskUsage
-	(*Pressure)(nil),              // 19: berth.v1.Pressure
-	(*PressureLine)(nil),          // 20: berth.v1.PressureLine
-	(*PrepareRequest)(nil),        // 21: berth.v1.PrepareRequest
-	(*PrepareResponse)(nil),       // 22: berth.v1.PrepareResponse
-	(*StartRequest)(nil),          // 23: berth.v1.StartRequest
-	(*StartResponse)(nil),         // 24: berth.v1.StartResponse
-	(*LaunchRequest)(nil),         // 25: berth.v1.LaunchRequest
-	(*LaunchResponse)(nil),        // 26: berth.v1.LaunchResponse
-	(*WaitRequest)(nil),           // 27: berth.v1.WaitRequest
-	(*WaitResponse)(nil),          // 28: berth.v1.WaitResponse
-	(*StopRequest)(nil),           // 29: berth.v1.StopRequest
-	(*StopResponse)(nil),          // 30: berth.v1.StopResponse
-	(*DestroyRequest)(nil),        // 31: berth.v1.DestroyRequest
-	(*DestroyResponse)(nil),       // 32: berth.v1.DestroyResponse
-	(*KillRequest)(nil),           // 33: berth.v1.KillRequest
-	(*KillResponse)(nil),          // 34: berth.v1.KillResponse
-	(*PauseRequest)(nil),          // 35: berth.v1.PauseRequest
-	(*PauseResponse)(nil),         // 36: berth.v1.PauseResponse
-	(*ResumeRequest)(nil),         // 37: berth.v1.ResumeRequest
-	(*ResumeResponse)(nil),        // 38: berth.v1.ResumeResponse
-	(*UpdateRequest)(nil),         // 39: berth.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 40: berth.v1.UpdateResponse
-	(*RenameRequest)(nil),         // 41: berth.v1.RenameRequest
-	(*RenameResponse)(nil),        // 42: berth.v1.RenameResponse
-	(*ReopenLogRequest)(nil),      // 43: berth.v1.ReopenLogRequest
-	(*ReopenLogResponse)(nil),     // 44: berth.v1.ReopenLogResponse
-	(*ListRequest)(nil),           // 45: berth.v1.ListRequest
-	(*ListResponse)(nil),          // 46: berth.v1.ListResponse
-	(*GetRequest)(nil),            // 47: berth.v1.GetRequest
-	(*GetResponse)(nil),           // 48: berth.v1.GetResponse
-	(*ResolveRequest)(nil),        // 49: berth.v1.ResolveRequest
-	(*ResolveResponse)(nil),       // 50: berth.v1.ResolveResponse
-	(*UsageRequest)(nil),          // 51: berth.v1.UsageRequest
-	(*UsageResponse)(nil),         // 52: berth.v1.UsageResponse
-	(*ProcessesRequest)(nil),      // 53: berth.v1.ProcessesRequest
-	(*ProcessesResponse)(nil),     // 54: berth.v1.ProcessesResponse
-	(*EventsRequest)(nil),         // 55: berth.v1.EventsRequest
-	(*EventsResponse)(nil),        // 56: berth.v1.EventsResponse
-	(*LogsRequest)(nil),           // 57: berth.v1.LogsRequest
-	(*LogsResponse)(nil),          // 58: berth.v1.LogsResponse
-	(*ConnectRequest)(nil),        // 59: berth.v1.ConnectRequest
-	(*Streams)(nil),               // 60: berth.v1.Streams
-	(*ConnectLaunch)(nil),         // 61: berth.v1.ConnectLaunch
-	(*ConnectStart)(nil),          // 62: berth.v1.ConnectStart
-	(*ConnectAttach)(nil),         // 63: berth.v1.ConnectAttach
-	(*ConnectExec)(nil),           // 64: berth.v1.ConnectExec
-	(*CloseStdin)(nil),            // 65: berth.v1.CloseStdin
-	(*Detach)(nil),                // 66: berth.v1.Detach
-	(*ConnectResponse)(nil),       // 67: berth.v1.ConnectResponse
-	(*Connected)(nil),             // 68: berth.v1.Connected
-	(*OutputEnded)(nil),           // 69: berth.v1.OutputEnded
-	nil,                           // 70: berth.v1.ListRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 71: google.protobuf.Timestamp
-	(*Spec)(nil),                  // 72: berth.v1.Spec
-	(*PortMapping)(nil),           // 73: berth.v1.PortMapping
-	(*durationpb.Duration)(nil),   // 74: google.protobuf.Duration
-	(*Resources)(nil),             // 75: berth.v1.Resources
-	(*ConsoleSize)(nil),           // 76: berth.v1.ConsoleSize
-	(*Process)(nil),               // 77: berth.v1.Process
+	(*PIDsUsage)(nil),             // 15: berth.v1.PIDsUsage
+	(*NetworkUsage)(nil),          // 16: berth.v1.NetworkUsage
+	(*DiskUsage)(nil),             // 17: berth.v1.DiskUsage
+	(*Pressure)(nil),              // 18: berth.v1.Pressure
+	(*PressureLine)(nil),          // 19: berth.v1.PressureLine
+	(*PrepareRequest)(nil),        // 20: berth.v1.PrepareRequest
+	(*PrepareResponse)(nil),       // 21: berth.v1.PrepareResponse
+	(*StartRequest)(nil),          // 22: berth.v1.StartRequest
+	(*StartResponse)(nil),         // 23: berth.v1.StartResponse
+	(*LaunchRequest)(nil),         // 24: berth.v1.LaunchRequest
+	(*LaunchResponse)(nil),        // 25: berth.v1.LaunchResponse
+	(*WaitRequest)(nil),           // 26: berth.v1.WaitRequest
+	(*WaitResponse)(nil),          // 27: berth.v1.WaitResponse
+	(*StopRequest)(nil),           // 28: berth.v1.StopRequest
+	(*StopResponse)(nil),          // 29: berth.v1.StopResponse
+	(*DestroyRequest)(nil),        // 30: berth.v1.DestroyRequest
+	(*DestroyResponse)(nil),       // 31: berth.v1.DestroyResponse
+	(*KillRequest)(nil),           // 32: berth.v1.KillRequest
+	(*KillResponse)(nil),          // 33: berth.v1.KillResponse
+	(*PauseRequest)(nil),          // 34: berth.v1.PauseRequest
+	(*PauseResponse)(nil),         // 35: berth.v1.PauseResponse
+	(*ResumeRequest)(nil),         // 36: berth.v1.ResumeRequest
+	(*ResumeResponse)(nil),        // 37: berth.v1.ResumeResponse
+	(*UpdateRequest)(nil),         // 38: berth.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 39: berth.v1.UpdateResponse
+	(*RenameRequest)(nil),         // 40: berth.v1.RenameRequest
+	(*RenameResponse)(nil),        // 41: berth.v1.RenameResponse
+	(*ReopenLogRequest)(nil),      // 42: berth.v1.ReopenLogRequest
+	(*ReopenLogResponse)(nil),     // 43: berth.v1.ReopenLogResponse
+	(*ListRequest)(nil),           // 44: berth.v1.ListRequest
+	(*ListResponse)(nil),          // 45: berth.v1.ListResponse
+	(*GetRequest)(nil),            // 46: berth.v1.GetRequest
+	(*GetResponse)(nil),           // 47: berth.v1.GetResponse
+	(*ResolveRequest)(nil),        // 48: berth.v1.ResolveRequest
+	(*ResolveResponse)(nil),       // 49: berth.v1.ResolveResponse
+	(*UsageRequest)(nil),          // 50: berth.v1.UsageRequest
+	(*UsageResponse)(nil),         // 51: berth.v1.UsageResponse
+	(*ProcessesRequest)(nil),      // 52: berth.v1.ProcessesRequest
+	(*ProcessesResponse)(nil),     // 53: berth.v1.ProcessesResponse
+	(*EventsRequest)(nil),         // 54: berth.v1.EventsRequest
+	(*EventsResponse)(nil),        // 55: berth.v1.EventsResponse
+	(*LogsRequest)(nil),           // 56: berth.v1.LogsRequest
+	(*LogsResponse)(nil),          // 57: berth.v1.LogsResponse
+	(*ConnectRequest)(nil),        // 58: berth.v1.ConnectRequest
+	(*Streams)(nil),               // 59: berth.v1.Streams
+	(*ConnectLaunch)(nil),         // 60: berth.v1.ConnectLaunch
+	(*ConnectStart)(nil),          // 61: berth.v1.ConnectStart
+	(*ConnectAttach)(nil),         // 62: berth.v1.ConnectAttach
+	(*ConnectExec)(nil),           // 63: berth.v1.ConnectExec
+	(*CloseStdin)(nil),            // 64: berth.v1.CloseStdin
+	(*Detach)(nil),                // 65: berth.v1.Detach
+	(*ConnectResponse)(nil),       // 66: berth.v1.ConnectResponse
+	(*Connected)(nil),             // 67: berth.v1.Connected
+	(*OutputEnded)(nil),           // 68: berth.v1.OutputEnded
+	nil,                           // 69: berth.v1.ListRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 70: google.protobuf.Timestamp
+	(*Spec)(nil),                  // 71: berth.v1.Spec
+	(*PortMapping)(nil),           // 72: berth.v1.PortMapping
+	(*durationpb.Duration)(nil),   // 73: google.protobuf.Duration
+	(*Resources)(nil),             // 74: berth.v1.Resources
+	(*ConsoleSize)(nil),           // 75: berth.v1.ConsoleSize
+	(*Process)(nil),               // 76: berth.v1.Process
 }
 var file_berth_v1_containers_proto_depIdxs = []int32{
 	5,  // 0: berth.v1.Termination.limitation:type_name -> berth.v1.Limitation
 	1,  // 1: berth.v1.Termination.reason:type_name -> berth.v1.Reason
-	71, // 2: berth.v1.Termination.finished_at:type_name -> google.protobuf.Timestamp
-	72, // 3: berth.v1.Container.spec:type_name -> berth.v1.Spec
+	70, // 2: berth.v1.Termination.finished_at:type_name -> google.protobuf.Timestamp
+	71, // 3: berth.v1.Container.spec:type_name -> berth.v1.Spec
 	0,  // 4: berth.v1.Container.state:type_name -> berth.v1.State
-	71, // 5: berth.v1.Container.created_at:type_name -> google.protobuf.Timestamp
-	71, // 6: berth.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	70, // 5: berth.v1.Container.created_at:type_name -> google.protobuf.Timestamp
+	70, // 6: berth.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	4,  // 7: berth.v1.Container.termination:type_name -> berth.v1.Termination
 	7,  // 8: berth.v1.Container.rootfs:type_name -> berth.v1.Rootfs
 	8,  // 9: berth.v1.Container.networks:type_name -> berth.v1.NetworkStatus
-	73, // 10: berth.v1.Container.ports:type_name -> berth.v1.PortMapping
-	71, // 11: berth.v1.Event.at:type_name -> google.protobuf.Timestamp
+	72, // 10: berth.v1.Container.ports:type_name -> berth.v1.PortMapping
+	70, // 11: berth.v1.Event.at:type_name -> google.protobuf.Timestamp
 	2,  // 12: berth.v1.Event.type:type_name -> berth.v1.EventType
 	4,  // 13: berth.v1.Event.termination:type_name -> berth.v1.Termination
-	71, // 14: berth.v1.Usage.at:type_name -> google.protobuf.Timestamp
+	70, // 14: berth.v1.Usage.at:type_name -> google.protobuf.Timestamp
 	11, // 15: berth.v1.Usage.cpu:type_name -> berth.v1.CPUUsage
 	12, // 16: berth.v1.Usage.memory:type_name -> berth.v1.MemoryUsage
 	13, // 17: berth.v1.Usage.io:type_name -> berth.v1.IOUsage
-	16, // 18: berth.v1.Usage.pids:type_name -> berth.v1.PIDsUsage
-	17, // 19: berth.v1.Usage.network:type_name -> berth.v1.NetworkUsage
-	18, // 20: berth.v1.Usage.disk:type_name -> berth.v1.DiskUsage
-	15, // 21: berth.v1.Usage.processes:type_name -> berth.v1.ProcessUsage
-	74, // 22: berth.v1.CPUUsage.total:type_name -> google.protobuf.Duration
-	74, // 23: berth.v1.CPUUsage.user:type_name -> google.protobuf.Duration
-	74, // 24: berth.v1.CPUUsage.system:type_name -> google.protobuf.Duration
-	74, // 25: berth.v1.CPUUsage.throttled:type_name -> google.protobuf.Duration
-	19, // 26: berth.v1.CPUUsage.pressure:type_name -> berth.v1.Pressure
-	19, // 27: berth.v1.MemoryUsage.pressure:type_name -> berth.v1.Pressure
-	19, // 28: berth.v1.IOUsage.pressure:type_name -> berth.v1.Pressure
-	14, // 29: berth.v1.IOUsage.devices:type_name -> berth.v1.DeviceIO
-	20, // 30: berth.v1.Pressure.some:type_name -> berth.v1.PressureLine
-	20, // 31: berth.v1.Pressure.full:type_name -> berth.v1.PressureLine
-	74, // 32: berth.v1.PressureLine.total:type_name -> google.protobuf.Duration
-	72, // 33: berth.v1.PrepareRequest.spec:type_name -> berth.v1.Spec
-	72, // 34: berth.v1.LaunchRequest.spec:type_name -> berth.v1.Spec
-	4,  // 35: berth.v1.WaitResponse.termination:type_name -> berth.v1.Termination
-	74, // 36: berth.v1.StopRequest.timeout:type_name -> google.protobuf.Duration
-	75, // 37: berth.v1.UpdateRequest.resources:type_name -> berth.v1.Resources
-	70, // 38: berth.v1.ListRequest.labels:type_name -> berth.v1.ListRequest.LabelsEntry
-	0,  // 39: berth.v1.ListRequest.states:type_name -> berth.v1.State
-	6,  // 40: berth.v1.ListResponse.containers:type_name -> berth.v1.Container
-	6,  // 41: berth.v1.GetResponse.container:type_name -> berth.v1.Container
-	10, // 42: berth.v1.UsageResponse.usage:type_name -> berth.v1.Usage
-	9,  // 43: berth.v1.EventsResponse.event:type_name -> berth.v1.Event
-	71, // 44: berth.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	71, // 45: berth.v1.LogsRequest.until:type_name -> google.protobuf.Timestamp
-	71, // 46: berth.v1.LogsResponse.at:type_name -> google.protobuf.Timestamp
-	3,  // 47: berth.v1.LogsResponse.stream:type_name -> berth.v1.Stream
-	61, // 48: berth.v1.ConnectRequest.launch:type_name -> berth.v1.ConnectLaunch
-	62, // 49: berth.v1.ConnectRequest.start:type_name -> berth.v1.ConnectStart
-	63, // 50: berth.v1.ConnectRequest.attach:type_name -> berth.v1.ConnectAttach
-	64, // 51: berth.v1.ConnectRequest.exec:type_name -> berth.v1.ConnectExec
-	65, // 52: berth.v1.ConnectRequest.close_stdin:type_name -> berth.v1.CloseStdin
-	76, // 53: berth.v1.ConnectRequest.resize:type_name -> berth.v1.ConsoleSize
-	66, // 54: berth.v1.ConnectRequest.detach:type_name -> berth.v1.Detach
-	72, // 55: berth.v1.ConnectLaunch.spec:type_name -> berth.v1.Spec
-	60, // 56: berth.v1.ConnectLaunch.streams:type_name -> berth.v1.Streams
-	60, // 57: berth.v1.ConnectStart.streams:type_name -> berth.v1.Streams
-	60, // 58: berth.v1.ConnectAttach.streams:type_name -> berth.v1.Streams
-	77, // 59: berth.v1.ConnectExec.process:type_name -> berth.v1.Process
-	60, // 60: berth.v1.ConnectExec.streams:type_name -> berth.v1.Streams
-	68, // 61: berth.v1.ConnectResponse.connected:type_name -> berth.v1.Connected
-	69, // 62: berth.v1.ConnectResponse.output_ended:type_name -> berth.v1.OutputEnded
-	4,  // 63: berth.v1.ConnectResponse.exited:type_name -> berth.v1.Termination
-	21, // 64: berth.v1.ContainersService.Prepare:input_type -> berth.v1.PrepareRequest
-	23, // 65: berth.v1.ContainersService.Start:input_type -> berth.v1.StartRequest
-	25, // 66: berth.v1.ContainersService.Launch:input_type -> berth.v1.LaunchRequest
-	27, // 67: berth.v1.ContainersService.Wait:input_type -> berth.v1.WaitRequest
-	29, // 68: berth.v1.ContainersService.Stop:input_type -> berth.v1.StopRequest
-	31, // 69: berth.v1.ContainersService.Destroy:input_type -> berth.v1.DestroyRequest
-	33, // 70: berth.v1.ContainersService.Kill:input_type -> berth.v1.KillRequest
-	35, // 71: berth.v1.ContainersService.Pause:input_type -> berth.v1.PauseRequest
-	37, // 72: berth.v1.ContainersService.Resume:input_type -> berth.v1.ResumeRequest
-	39, // 73: berth.v1.ContainersService.Update:input_type -> berth.v1.UpdateRequest
-	41, // 74: berth.v1.ContainersService.Rename:input_type -> berth.v1.RenameRequest
-	43, // 75: berth.v1.ContainersService.ReopenLog:input_type -> berth.v1.ReopenLogRequest
-	45, // 76: berth.v1.ContainersService.List:input_type -> berth.v1.ListRequest
-	47, // 77: berth.v1.ContainersService.Get:input_type -> berth.v1.GetRequest
-	49, // 78: berth.v1.ContainersService.Resolve:input_type -> berth.v1.ResolveRequest
-	51, // 79: berth.v1.ContainersService.Usage:input_type -> berth.v1.UsageRequest
-	53, // 80: berth.v1.ContainersService.Processes:input_type -> berth.v1.ProcessesRequest
-	55, // 81: berth.v1.ContainersService.Events:input_type -> berth.v1.EventsRequest
-	57, // 82: berth.v1.ContainersService.Logs:input_type -> berth.v1.LogsRequest
-	59, // 83: berth.v1.ContainersService.Connect:input_type -> berth.v1.ConnectRequest
-	22, // 84: berth.v1.ContainersService.Prepare:output_type -> berth.v1.PrepareResponse
-	24, // 85: berth.v1.ContainersService.Start:output_type -> berth.v1.StartResponse
-	26, // 86: berth.v1.ContainersService.Launch:output_type -> berth.v1.LaunchResponse
-	28, // 87: berth.v1.ContainersService.Wait:output_type -> berth.v1.WaitResponse
-	30, // 88: berth.v1.ContainersService.Stop:output_type -> berth.v1.StopResponse
-	32, // 89: berth.v1.ContainersService.Destroy:output_type -> berth.v1.DestroyResponse
-	34, // 90: berth.v1.ContainersService.Kill:output_type -> berth.v1.KillResponse
-	36, // 91: berth.v1.ContainersService.Pause:output_type -> berth.v1.PauseResponse
-	38, // 92: berth.v1.ContainersService.Resume:output_type -> berth.v1.ResumeResponse
-	40, // 93: berth.v1.ContainersService.Update:output_type -> berth.v1.UpdateResponse
-	42, // 94: berth.v1.ContainersService.Rename:output_type -> berth.v1.RenameResponse
-	44, // 95: berth.v1.ContainersService.ReopenLog:output_type -> berth.v1.ReopenLogResponse
-	46, // 96: berth.v1.ContainersService.List:output_type -> berth.v1.ListResponse
-	48, // 97: berth.v1.ContainersService.Get:output_type -> berth.v1.GetResponse
-	50, // 98: berth.v1.ContainersService.Resolve:output_type -> berth.v1.ResolveResponse
-	52, // 99: berth.v1.ContainersService.Usage:output_type -> berth.v1.UsageResponse
-	54, // 100: berth.v1.ContainersService.Processes:output_type -> berth.v1.ProcessesResponse
-	56, // 101: berth.v1.ContainersService.Events:output_type -> berth.v1.EventsResponse
-	58, // 102: berth.v1.ContainersService.Logs:output_type -> berth.v1.LogsResponse
-	67, // 103: berth.v1.ContainersService.Connect:output_type -> berth.v1.ConnectResponse
-	84, // [84:104] is the sub-list for method output_type
-	64, // [64:84] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	15, // 18: berth.v1.Usage.pids:type_name -> berth.v1.PIDsUsage
+	16, // 19: berth.v1.Usage.network:type_name -> berth.v1.NetworkUsage
+	17, // 20: berth.v1.Usage.disk:type_name -> berth.v1.DiskUsage
+	73, // 21: berth.v1.CPUUsage.total:type_name -> google.protobuf.Duration
+	73, // 22: berth.v1.CPUUsage.user:type_name -> google.protobuf.Duration
+	73, // 23: berth.v1.CPUUsage.system:type_name -> google.protobuf.Duration
+	73, // 24: berth.v1.CPUUsage.throttled:type_name -> google.protobuf.Duration
+	18, // 25: berth.v1.CPUUsage.pressure:type_name -> berth.v1.Pressure
+	18, // 26: berth.v1.MemoryUsage.pressure:type_name -> berth.v1.Pressure
+	18, // 27: berth.v1.IOUsage.pressure:type_name -> berth.v1.Pressure
+	14, // 28: berth.v1.IOUsage.devices:type_name -> berth.v1.DeviceIO
+	19, // 29: berth.v1.Pressure.some:type_name -> berth.v1.PressureLine
+	19, // 30: berth.v1.Pressure.full:type_name -> berth.v1.PressureLine
+	73, // 31: berth.v1.PressureLine.total:type_name -> google.protobuf.Duration
+	71, // 32: berth.v1.PrepareRequest.spec:type_name -> berth.v1.Spec
+	71, // 33: berth.v1.LaunchRequest.spec:type_name -> berth.v1.Spec
+	4,  // 34: berth.v1.WaitResponse.termination:type_name -> berth.v1.Termination
+	73, // 35: berth.v1.StopRequest.timeout:type_name -> google.protobuf.Duration
+	74, // 36: berth.v1.UpdateRequest.resources:type_name -> berth.v1.Resources
+	69, // 37: berth.v1.ListRequest.labels:type_name -> berth.v1.ListRequest.LabelsEntry
+	0,  // 38: berth.v1.ListRequest.states:type_name -> berth.v1.State
+	6,  // 39: berth.v1.ListResponse.containers:type_name -> berth.v1.Container
+	6,  // 40: berth.v1.GetResponse.container:type_name -> berth.v1.Container
+	10, // 41: berth.v1.UsageResponse.usage:type_name -> berth.v1.Usage
+	9,  // 42: berth.v1.EventsResponse.event:type_name -> berth.v1.Event
+	70, // 43: berth.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	70, // 44: berth.v1.LogsRequest.until:type_name -> google.protobuf.Timestamp
+	70, // 45: berth.v1.LogsResponse.at:type_name -> google.protobuf.Timestamp
+	3,  // 46: berth.v1.LogsResponse.stream:type_name -> berth.v1.Stream
+	60, // 47: berth.v1.ConnectRequest.launch:type_name -> berth.v1.ConnectLaunch
+	61, // 48: berth.v1.ConnectRequest.start:type_name -> berth.v1.ConnectStart
+	62, // 49: berth.v1.ConnectRequest.attach:type_name -> berth.v1.ConnectAttach
+	63, // 50: berth.v1.ConnectRequest.exec:type_name -> berth.v1.ConnectExec
+	64, // 51: berth.v1.ConnectRequest.close_stdin:type_name -> berth.v1.CloseStdin
+	75, // 52: berth.v1.ConnectRequest.resize:type_name -> berth.v1.ConsoleSize
+	65, // 53: berth.v1.ConnectRequest.detach:type_name -> berth.v1.Detach
+	71, // 54: berth.v1.ConnectLaunch.spec:type_name -> berth.v1.Spec
+	59, // 55: berth.v1.ConnectLaunch.streams:type_name -> berth.v1.Streams
+	59, // 56: berth.v1.ConnectStart.streams:type_name -> berth.v1.Streams
+	59, // 57: berth.v1.ConnectAttach.streams:type_name -> berth.v1.Streams
+	76, // 58: berth.v1.ConnectExec.process:type_name -> berth.v1.Process
+	59, // 59: berth.v1.ConnectExec.streams:type_name -> berth.v1.Streams
+	67, // 60: berth.v1.ConnectResponse.connected:type_name -> berth.v1.Connected
+	68, // 61: berth.v1.ConnectResponse.output_ended:type_name -> berth.v1.OutputEnded
+	4,  // 62: berth.v1.ConnectResponse.exited:type_name -> berth.v1.Termination
+	20, // 63: berth.v1.ContainersService.Prepare:input_type -> berth.v1.PrepareRequest
+	22, // 64: berth.v1.ContainersService.Start:input_type -> berth.v1.StartRequest
+	24, // 65: berth.v1.ContainersService.Launch:input_type -> berth.v1.LaunchRequest
+	26, // 66: berth.v1.ContainersService.Wait:input_type -> berth.v1.WaitRequest
+	28, // 67: berth.v1.ContainersService.Stop:input_type -> berth.v1.StopRequest
+	30, // 68: berth.v1.ContainersService.Destroy:input_type -> berth.v1.DestroyRequest
+	32, // 69: berth.v1.ContainersService.Kill:input_type -> berth.v1.KillRequest
+	34, // 70: berth.v1.ContainersService.Pause:input_type -> berth.v1.PauseRequest
+	36, // 71: berth.v1.ContainersService.Resume:input_type -> berth.v1.ResumeRequest
+	38, // 72: berth.v1.ContainersService.Update:input_type -> berth.v1.UpdateRequest
+	40, // 73: berth.v1.ContainersService.Rename:input_type -> berth.v1.RenameRequest
+	42, // 74: berth.v1.ContainersService.ReopenLog:input_type -> berth.v1.ReopenLogRequest
+	44, // 75: berth.v1.ContainersService.List:input_type -> berth.v1.ListRequest
+	46, // 76: berth.v1.ContainersService.Get:input_type -> berth.v1.GetRequest
+	48, // 77: berth.v1.ContainersService.Resolve:input_type -> berth.v1.ResolveRequest
+	50, // 78: berth.v1.ContainersService.Usage:input_type -> berth.v1.UsageRequest
+	52, // 79: berth.v1.ContainersService.Processes:input_type -> berth.v1.ProcessesRequest
+	54, // 80: berth.v1.ContainersService.Events:input_type -> berth.v1.EventsRequest
+	56, // 81: berth.v1.ContainersService.Logs:input_type -> berth.v1.LogsRequest
+	58, // 82: berth.v1.ContainersService.Connect:input_type -> berth.v1.ConnectRequest
+	21, // 83: berth.v1.ContainersService.Prepare:output_type -> berth.v1.PrepareResponse
+	23, // 84: berth.v1.ContainersService.Start:output_type -> berth.v1.StartResponse
+	25, // 85: berth.v1.ContainersService.Launch:output_type -> berth.v1.LaunchResponse
+	27, // 86: berth.v1.ContainersService.Wait:output_type -> berth.v1.WaitResponse
+	29, // 87: berth.v1.ContainersService.Stop:output_type -> berth.v1.StopResponse
+	31, // 88: berth.v1.ContainersService.Destroy:output_type -> berth.v1.DestroyResponse
+	33, // 89: berth.v1.ContainersService.Kill:output_type -> berth.v1.KillResponse
+	35, // 90: berth.v1.ContainersService.Pause:output_type -> berth.v1.PauseResponse
+	37, // 91: berth.v1.ContainersService.Resume:output_type -> berth.v1.ResumeResponse
+	39, // 92: berth.v1.ContainersService.Update:output_type -> berth.v1.UpdateResponse
+	41, // 93: berth.v1.ContainersService.Rename:output_type -> berth.v1.RenameResponse
+	43, // 94: berth.v1.ContainersService.ReopenLog:output_type -> berth.v1.ReopenLogResponse
+	45, // 95: berth.v1.ContainersService.List:output_type -> berth.v1.ListResponse
+	47, // 96: berth.v1.ContainersService.Get:output_type -> berth.v1.GetResponse
+	49, // 97: berth.v1.ContainersService.Resolve:output_type -> berth.v1.ResolveResponse
+	51, // 98: berth.v1.ContainersService.Usage:output_type -> berth.v1.UsageResponse
+	53, // 99: berth.v1.ContainersService.Processes:output_type -> berth.v1.ProcessesResponse
+	55, // 100: berth.v1.ContainersService.Events:output_type -> berth.v1.EventsResponse
+	57, // 101: berth.v1.ContainersService.Logs:output_type -> berth.v1.LogsResponse
+	66, // 102: berth.v1.ContainersService.Connect:output_type -> berth.v1.ConnectResponse
+	83, // [83:103] is the sub-list for method output_type
+	63, // [63:83] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_berth_v1_containers_proto_init() }
@@ -4947,9 +4858,8 @@ func file_berth_v1_containers_proto_init() {
 	file_berth_v1_resources_proto_init()
 	file_berth_v1_spec_proto_init()
 	file_berth_v1_containers_proto_msgTypes[8].OneofWrappers = []any{}
-	file_berth_v1_containers_proto_msgTypes[11].OneofWrappers = []any{}
-	file_berth_v1_containers_proto_msgTypes[53].OneofWrappers = []any{}
-	file_berth_v1_containers_proto_msgTypes[55].OneofWrappers = []any{
+	file_berth_v1_containers_proto_msgTypes[52].OneofWrappers = []any{}
+	file_berth_v1_containers_proto_msgTypes[54].OneofWrappers = []any{
 		(*ConnectRequest_Launch)(nil),
 		(*ConnectRequest_Start)(nil),
 		(*ConnectRequest_Attach)(nil),
@@ -4960,7 +4870,7 @@ func file_berth_v1_containers_proto_init() {
 		(*ConnectRequest_Signal)(nil),
 		(*ConnectRequest_Detach)(nil),
 	}
-	file_berth_v1_containers_proto_msgTypes[63].OneofWrappers = []any{
+	file_berth_v1_containers_proto_msgTypes[62].OneofWrappers = []any{
 		(*ConnectResponse_Connected)(nil),
 		(*ConnectResponse_Stdout)(nil),
 		(*ConnectResponse_Stderr)(nil),
@@ -4973,7 +4883,7 @@ func file_berth_v1_containers_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_berth_v1_containers_proto_rawDesc), len(file_berth_v1_containers_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   67,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
