@@ -13,7 +13,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/berth-dev/berth/containerizer/internal/rawfile"
 )
 
 // launcherOwner owns the launcher's entries in the ledger.
@@ -69,6 +68,8 @@ func (e *Engine) bringUp(ctx context.Context, op *operation, h *held, l *loaded,
 	}
 
 	// Written while the process starts; nobody reads it before the state changes.
+	e.parents.drop(l.id)
+	e.execBases.drop(l.id)
 	written := make(chan error, 1)
 	go func() {
 		_, err := writeNew(filepath.Join(l.dir, launchFile), &launchRecord{Spec: spec, ImageConfig: img, Info: info})
@@ -265,17 +266,7 @@ func (e *Engine) parentOf(id containerizer.ContainerID) (*containerizer.Containe
 
 // loadParent is loadLaunch for who changes nothing of it.
 func (e *Engine) loadParent(l *loaded) (*launchRecord, error) {
-	raw, err := rawfile.Read(filepath.Join(l.dir, launchFile))
-	if err == nil {
-		if rec, ok := e.parents.get(l.id, raw); ok {
-			return &rec, nil
-		}
-	}
-	rec, err := e.loadLaunch(l)
-	if err == nil {
-		e.parents.put(l.id, raw, *rec)
-	}
-	return rec, err
+	return e.parents.read(l.id, filepath.Join(l.dir, launchFile), func() (*launchRecord, error) { return e.loadLaunch(l) })
 }
 
 // loadLaunch reads what l's process was made from.

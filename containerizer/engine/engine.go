@@ -78,7 +78,7 @@ type Engine struct {
 	journal  journal
 	requests memo[made]
 	statuses memo[status]
-	parents  memo[launchRecord]
+	parents  memo[*launchRecord]
 	// What exec sessions begin from.
 	execBases execBases
 	samples   samples
@@ -119,7 +119,7 @@ func New(o Options) (*Engine, error) {
 		o.UsageShare = defaultUsageShare
 	}
 	e := &Engine{
-		parents: memo[launchRecord]{most: maxParents},
+		parents: memo[*launchRecord]{most: maxParents},
 		root:    filepath.Clean(o.Root), state: filepath.Clean(o.State), opts: o, log: o.Log,
 		launcher: o.Launcher, provisioner: o.Provisioner, isolators: o.Isolators,
 		ops: map[containerizer.ContainerID]*operation{}, quit: make(chan struct{}),

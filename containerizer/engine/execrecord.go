@@ -1,17 +1,13 @@
 package engine
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -80,29 +76,20 @@ const maxProfiles = 64
 // execBase reads what an exec session in l needs of its launch.
 func (e *Engine) execBase(l *loaded) (*execBase, error) {
 	path := filepath.Join(l.dir, launchFile)
-	mark, err := fileMark(path)
-	if err != nil {
-		return nil, err
-	}
-	if b, ok := e.execBases.get(l.id, mark); ok {
-		return b, nil
-	}
-	var rec execRecord
-	if err := readJSON(path, &rec); err != nil {
-		return nil, err
-	}
-	if rec.Info == nil {
-		return nil, fmt.Errorf("%s is incomplete: %w", launchFile, containerizer.ErrDataCorrupt)
-	}
-	profile, err := e.execBases.profile(path, rec.Info.Seccomp)
-	if err != nil {
-		return nil, err
-	}
-	b := &execBase{rec.spec(), rec.info(profile)}
-	if now, err := fileMark(path); err == nil && bytes.Equal(now, mark) { // or it was replaced meanwhile
-		e.execBases.put(l.id, mark, b)
-	}
-	return b, nil
+	return e.execBases.read(l.id, path, func() (*execBase, error) {
+		var rec execRecord
+		if err := readJSON(path, &rec); err != nil {
+			return nil, err
+		}
+		if rec.Info == nil {
+			return nil, fmt.Errorf("%s is incomplete: %w", launchFile, containerizer.ErrDataCorrupt)
+		}
+		profile, err := e.execBases.profile(path, rec.Info.Seccomp)
+		if err != nil {
+			return nil, err
+		}
+		return &execBase{rec.spec(), rec.info(profile)}, nil
+	})
 }
 
 // profile decodes a profile that is not known.
@@ -127,17 +114,4 @@ func (x *execBases) profile(path string, raw json.RawMessage) (*specs.LinuxSecco
 	}
 	x.profiles[key] = p
 	return p, nil
-}
-
-// fileMark is what changes when a record is replaced: each is a file of its own.
-func fileMark(path string) ([]byte, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	mark := make([]byte, 0, 32)
-	for _, v := range []int64{int64(st.Ino), st.Size, st.Ctim.Sec, st.Ctim.Nsec} { //nolint:gosec // compared only
-		mark = binary.NativeEndian.AppendUint64(mark, uint64(v)) //nolint:gosec // likewise
-	}
-	return mark, nil
 }

@@ -2,7 +2,11 @@ package engine
 
 import (
 	"bytes"
+	"encoding/binary"
+	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer"
 )
@@ -54,6 +58,25 @@ func (m *memo[T]) get(id containerizer.ContainerID, raw []byte) (value T, ok boo
 	return e.value, true
 }
 
+// read returns what is remembered of a container by its file at path, or what decode reads
+// of that. It is good as long as nobody has written the file.
+func (m *memo[T]) read(id containerizer.ContainerID, path string, decode func() (T, error)) (value T, err error) {
+	mark, err := fileMark(path)
+	if err != nil {
+		return value, err
+	}
+	if value, ok := m.get(id, mark); ok {
+		return value, nil
+	}
+	if value, err = decode(); err != nil {
+		return value, err
+	}
+	if now, err := fileMark(path); err == nil && bytes.Equal(now, mark) { // or it was replaced meanwhile
+		m.put(id, mark, value)
+	}
+	return value, nil
+}
+
 // drop forgets a container.
 func (m *memo[T]) drop(id containerizer.ContainerID) {
 	m.mu.Lock()
@@ -65,4 +88,18 @@ func (m *memo[T]) drop(id containerizer.ContainerID) {
 type made struct {
 	req  request
 	spec containerizer.Spec
+}
+
+// fileMark is what changes when a file is replaced, or written by a launch that comes
+// later.
+func fileMark(path string) ([]byte, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	mark := make([]byte, 0, 32)
+	for _, v := range []int64{int64(st.Ino), st.Size, st.Ctim.Sec, st.Ctim.Nsec} { //nolint:gosec // compared only
+		mark = binary.NativeEndian.AppendUint64(mark, uint64(v)) //nolint:gosec // likewise
+	}
+	return mark, nil
 }
