@@ -35,8 +35,14 @@ func monitors(tb testing.TB, id string) (pids []int) {
 // awaitMonitors waits until there are n monitors for id.
 func awaitMonitors(tb testing.TB, id containerizer.ContainerID, n int) []int {
 	tb.Helper()
+	return await(tb, n, func() []int { return monitors(tb, id.String()) })
+}
+
+// await waits until n processes are found.
+func await(tb testing.TB, n int, find func() []int) []int {
+	tb.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		pids := monitors(tb, id.String())
+		pids := find()
 		if len(pids) == n {
 			return pids
 		}
@@ -91,16 +97,6 @@ func TestSpares(t *testing.T) {
 			return !strings.Contains(string(line), mark)
 		})
 	}
-	await := func(n int) []int {
-		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			if pids := spares(); len(pids) == n {
-				return pids
-			} else if time.Now().After(deadline) {
-				t.Fatalf("spare monitors %v, want %d", pids, n)
-			}
-		}
-	}
 	if pids := spares(); len(pids) != 0 {
 		t.Errorf("spare monitors before the first launch: %v", pids)
 	}
@@ -114,19 +110,19 @@ func TestSpares(t *testing.T) {
 		if out, end := run(t, l, r); out != "out\n" || end.ExitCode != 0 {
 			t.Errorf("got %q, %+v", out, end)
 		}
-		await(2)
+		await(t, 2, spares)
 	}
 	// One that has died is not used.
-	for _, pid := range await(2) {
+	for _, pid := range await(t, 2, spares) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 	}
-	await(0)
+	await(t, 0, spares)
 	if out, _ := run(t, l, request(t, "echo again")); out != "again\n" {
 		t.Errorf("got %q", out)
 	}
-	await(2)
+	await(t, 2, spares)
 	l.Close()
-	await(0)
+	await(t, 0, spares)
 }

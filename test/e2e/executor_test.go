@@ -256,13 +256,17 @@ func (x *mesosExecutor) group(t *testing.T) {
 // restarts: the agent dies, and a task ends before it comes back.
 func (x *mesosExecutor) restarts(t *testing.T) {
 	t.Helper()
-	x.Launch(x.task("during", "while [ ! -e go ]; do sleep 0.02; done"))
+	x.Launch(x.task("during", "while [ ! -e go ]; do sleep 0.02; done; touch gone"))
 	x.Expect("during", mesosv1.TaskState_TASK_RUNNING)
 	x.Stop()
-	if err := os.WriteFile(filepath.Join(x.sandbox, "tasks", "during", "go"), nil, 0o600); err != nil {
+	sandbox := filepath.Join(x.sandbox, "tasks", "during")
+	if err := os.WriteFile(filepath.Join(sandbox, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond) // it may end now, or later
+	eventually(t, func() string {
+		_, err := os.Stat(filepath.Join(sandbox, "gone")) // and then it has ended, or does at once
+		return unless(err == nil, fmt.Sprint(err))
+	})
 	x.Start()
 	s := x.Subscribe(mesosv1.FrameworkInfo_Capability_TASK_KILLING_STATE)
 	ended := false

@@ -206,19 +206,14 @@ func (n *node) killAll(random *rand.Rand, k *killing) {
 	if got := n.must("system", "check"); got != "nothing found" {
 		n.t.Errorf("in the end check says %q", got)
 	}
-	var left []string
-	for range 200 { // a sweeper that a command of before has started may be at it
-		left = nil
+	eventually(n.t, func() string { // a sweeper that a command of before has started may be at it
+		var left []string
 		for _, dir := range []string{"stage", "leases", "trash", "pending"} {
 			found, _ := filepath.Glob(filepath.Join(n.storeDir(), dir, "*"))
 			left = append(left, found...)
 		}
-		if len(left) == 0 {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	n.t.Errorf("left is %q", left)
+		return unless(len(left) == 0, fmt.Sprintf("left is %q", left))
+	})
 }
 
 // storeDir is the image store of a node.

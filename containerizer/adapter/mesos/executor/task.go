@@ -3,17 +3,12 @@ package executor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/berth-dev/berth/containerizer"
-	"github.com/berth-dev/berth/containerizer/adapter/mesos/codec"
 	"github.com/berth-dev/berth/containerizer/adapter/mesos/translate"
 	"github.com/berth-dev/berth/containerizer/log"
 	mesosv1 "github.com/berth-dev/berth/proto/mesos/v1"
@@ -254,96 +249,6 @@ func (t *task) failed(reason mesosv1.TaskStatus_Reason, err error) {
 	t.end(s)
 }
 
-// orders are what a task comes to: its container, and what it needs of the executor's
-// resources.
-type orders struct {
-	order translate.Order
-	needs *translate.Order
-}
-
-// order is the container of t. What cannot be carried is refused.
-func (t *task) order() (*orders, error) {
-	container := t.info.GetContainer()
-	if t.info.Command == nil && t.info.Executor != nil && container == nil && t.x.o.Image != "" {
-		container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_MESOS.Enum(), Mesos: &mesosv1.ContainerInfo_MesosInfo{
-			Image: &mesosv1.Image{Type: mesosv1.Image_DOCKER.Enum(), Docker: &mesosv1.Image_Docker{Name: &t.x.o.Image}},
-		}}
-	}
-	if container == nil {
-		container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_MESOS.Enum()}
-	}
-	command, err := t.command()
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range t.info.GetResources() {
-		if r.GetDisk().GetPersistence() != nil || r.GetDisk().GetVolume() != nil {
-			return nil, fmt.Errorf("resource %q is a persistent volume, which this executor cannot mount: %w", r.GetName(), containerizer.ErrUnsupported)
-		}
-	}
-	needs := &translate.Order{Resources: t.info.GetResources(), Limits: t.info.GetLimits()}
-	o := &orders{needs: needs, order: translate.Order{
-		ID: t.id, Class: translate.ClassNested, Command: command, Container: container, Env: t.variables(), Resources: needs.Resources, Limits: needs.Limits,
-	}}
-	l := container.GetLinuxInfo()
-	switch shares := l.GetShareCgroups(); {
-	case t.group == nil && l != nil && l.ShareCgroups != nil && shares:
-		return nil, fmt.Errorf("a task that is not of a group does not share the executor's control group: %w", containerizer.ErrInvalid)
-	case t.group != nil && shares && len(needs.Limits) > 0:
-		return nil, fmt.Errorf("limits need share_cgroups to be false: %w", containerizer.ErrInvalid)
-	case t.group != nil && (l == nil || shares):
-		o.order.Resources, o.order.Limits = nil, nil // bounded by the executor's alone
-	}
-	// It has a group in any case, below the executor's, so that all of it can be ended.
-	o.order.Container = proto.CloneOf(container)
-	if l != nil {
-		o.order.Container.LinuxInfo.ShareCgroups = new(false)
-	} else {
-		o.order.Container.LinuxInfo = &mesosv1.LinuxInfo{ShareCgroups: new(false)}
-	}
-	return o, nil
-}
-
-// command is what t runs. The master lets tasks of custom executors have none: then it is
-// what the executor was started with, else what the task's data say.
-func (t *task) command() (*mesosv1.CommandInfo, error) {
-	if t.info.Command != nil || t.info.Executor == nil {
-		return t.info.GetCommand(), nil
-	}
-	t.x.mu.Lock()
-	env := t.x.info.GetCommand().GetEnvironment()
-	t.x.mu.Unlock()
-	var c *mesosv1.CommandInfo
-	switch data := t.info.GetData(); {
-	case t.x.o.Command != nil:
-		c = proto.CloneOf(t.x.o.Command)
-	case len(data) > 0:
-		c = &mesosv1.CommandInfo{}
-		if err := codec.JSON.Unmarshal(data, c); err != nil {
-			return nil, fmt.Errorf("the task has no command, and its data are no CommandInfo: %w", err)
-		}
-	default:
-		c = &mesosv1.CommandInfo{Shell: new(false)} // the image's
-	}
-	merged := &mesosv1.Environment{}
-	for _, e := range []*mesosv1.Environment{env, c.GetEnvironment()} {
-		merged.Variables = append(merged.Variables, e.GetVariables()...)
-	}
-	c.Environment = merged
-	return c, nil
-}
-
-// variables are those that a task has besides its own.
-func (t *task) variables() []string {
-	env := []string{"MESOS_TASK_ID=" + t.info.GetTaskId().GetValue()}
-	for _, r := range t.info.GetResources() {
-		if role := r.GetAllocationInfo().GetRole(); role != "" {
-			return append(env, "MESOS_ALLOCATION_ROLE="+role)
-		}
-	}
-	return env
-}
-
 // start launches t's container. What it returns of the output is waited for at the end.
 func (t *task) start(ctx context.Context, o *translate.Order, root *containerizer.Status) (*output, *containerizer.Spec, error) {
 	p, err := t.x.translator.Plan(ctx, o, root)
@@ -435,114 +340,4 @@ func placeOf(status *containerizer.Status) *mesosv1.ContainerStatus {
 		c.NetworkInfos = append(c.NetworkInfos, info)
 	}
 	return c
-}
-
-// watch looks after t while it runs: its checks, its time, and its end when that is asked
-// for. It returns when ctx ends.
-func (t *task) watch(ctx context.Context, spec *containerizer.Spec, status *containerizer.Status) {
-	var parts []func()
-	p := newProber(t.x.Engine, status, spec)
-	if h := t.info.GetHealthCheck(); h != nil {
-		parts = append(parts, func() { t.watchHealth(ctx, p, h) })
-	}
-	if c := t.info.GetCheck(); c != nil {
-		parts = append(parts, func() { t.watchCheck(ctx, p, c) })
-	}
-	if m := t.info.GetMaxCompletionTime(); m != nil {
-		parts = append(parts, func() { t.watchTime(ctx, time.Duration(m.GetNanoseconds())) })
-	}
-	parts = append(parts, func() { t.killer(ctx) })
-	done := make(chan struct{})
-	for _, f := range parts {
-		go func() {
-			f()
-			done <- struct{}{}
-		}()
-	}
-	for range parts {
-		<-done
-	}
-}
-
-// watchTime ends t when it takes longer than it may: at once.
-func (t *task) watchTime(ctx context.Context, most time.Duration) {
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		t.x.mu.Lock()
-		t.kill(0, causeTime)
-		t.x.mu.Unlock()
-	case <-ctx.Done():
-	}
-}
-
-// killer ends t when it is asked to, first with SIGTERM.
-func (t *task) killer(ctx context.Context) {
-	const sigterm = 15
-	select {
-	case <-ctx.Done():
-		return
-	case <-t.asked:
-	}
-	if t.left() > 0 {
-		t.x.persist(ctx, func() error { return t.x.Engine.Kill(ctx, t.id, sigterm, false) })
-	}
-	for left := t.left(); left > 0; left = t.left() {
-		timer := time.NewTimer(left)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-t.sooner:
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return
-		}
-	}
-	none := time.Duration(0)
-	t.x.persist(ctx, func() error { return t.x.Engine.Stop(ctx, t.id, &none) })
-}
-
-func (t *task) left() time.Duration {
-	t.x.mu.Lock()
-	defer t.x.mu.Unlock()
-	return time.Until(t.deadline)
-}
-
-// persist does f until it succeeds, is of no use, or ctx ends.
-func (x *Executor) persist(ctx context.Context, f func() error) {
-	for {
-		err := f()
-		hopeless := []error{containerizer.ErrNotFound, containerizer.ErrFailedPrecondition, containerizer.ErrInvalid}
-		if err == nil || ctx.Err() != nil || slices.ContainsFunc(hopeless, func(class error) bool { return errors.Is(err, class) }) {
-			return
-		}
-		x.Log.Warn("the engine does not do what it is asked to; it is asked again", log.Error(err))
-		select {
-		case <-time.After(enginePause):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// enginePause is between two questions to an engine that does not answer, because its
-// daemon is starting anew for instance.
-const enginePause = 500 * time.Millisecond
-
-// waitFor waits for the end of a container. A daemon that is started anew does not end it.
-func (x *Executor) waitFor(ctx context.Context, id containerizer.ContainerID) (end *containerizer.Termination, err error) {
-	for {
-		end, err = x.Engine.Wait(ctx, id)
-		if err == nil || ctx.Err() != nil || errors.Is(err, containerizer.ErrNotFound) {
-			return end, err
-		}
-		x.Log.Warn("the end of a container cannot be waited for at the moment", log.String("container_id", id.String()), log.Error(err))
-		select {
-		case <-time.After(enginePause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }
