@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -28,17 +27,10 @@ var (
 
 func main() {
 	app := &cli.App{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, OpenURL: weburl.Open, Elsewhere: elsewhere, External: serve,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, OpenURL: weburl.Open, Become: wiring.Become, External: serve,
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 	}
 	os.Exit(app.Main(os.Args[1:]))
-}
-
-// elsewhere becomes another program of berth. It returns, with the code to exit with,
-// only when that fails.
-func elsewhere(program string) int {
-	_, _ = fmt.Fprintf(os.Stderr, "berth: %s\n", wiring.Become(program))
-	return cli.ExitError
 }
 
 func open(s cli.Settings) (cli.Node, error) {

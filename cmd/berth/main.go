@@ -29,7 +29,7 @@ func main() {
 		os.Exit(elsewhere(cli.ProgramImages))
 	}
 	app := &cli.App{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, Elsewhere: elsewhere,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Open: open, Become: wiring.Become,
 		Version: cli.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH},
 	}
 	os.Exit(app.Main(os.Args[1:]))

@@ -58,9 +58,10 @@ type App struct {
 	Err io.Writer
 	// Open makes the node. It is called at most once.
 	Open func(Settings) (Node, error)
-	// Elsewhere does the whole command in another program, where this one misses
-	// something (ErrElsewhere, ErrDaemon), and returns the code to exit with. It may be nil.
-	Elsewhere func(program string) int
+	// Become does the whole command in another program, in place of this one, where this
+	// one misses something (ErrElsewhere, ErrDaemon). It returns only when that fails, and
+	// may be nil.
+	Become func(program string) error
 	// OpenURL reads what is at an http or https URL; nil is for a program that cannot.
 	OpenURL func(ctx context.Context, url string) (io.ReadCloser, error)
 	// External is what `berth mesos external` does; nil is for a program that cannot.

@@ -22,8 +22,8 @@ func (a *App) Main(args []string) int {
 	defer stop()
 	err := a.Run(ctx, args)
 	closeErr := a.close()
-	if program := elsewhere(err); a.Elsewhere != nil && program != "" {
-		return a.Elsewhere(program)
+	if program := elsewhere(err); a.Become != nil && program != "" {
+		err = a.Become(program)
 	}
 	var status exitStatus
 	switch {
