@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-dev/berth/containerizer/monitor/client"
 	"github.com/berth-dev/berth/containerizer/monitor/wire"
@@ -41,7 +44,7 @@ func TestAdopt(t *testing.T) {
 	t.Parallel()
 	f := start(t, client.Options{})
 	dir := t.TempDir()
-	p := f.launch(adopting(t, "c", leaves(dir, "read line; exit 7"), dir, false))
+	p := f.launch(adopting(t, "c", leaves(dir, "exec sleep 1000"), dir, false))
 	if p.State != wire.StateHeld || !alive(p.PID) {
 		t.Fatalf("it is %+v, want a held process", p)
 	}
@@ -60,6 +63,45 @@ func TestAdopt(t *testing.T) {
 	}
 	if _, ok := exitRecord(t, dir); !ok {
 		t.Error("its end is not recorded")
+	}
+}
+
+// endedRuntime has the test binary take the part of an OCI runtime whose process has ended
+// before it does, and leave its pid in the directory that the variable has.
+const endedRuntime = "BERTH_TEST_ENDED_RUNTIME"
+
+// leaveEnded leaves a process that has ended with 7, and that nobody has waited for.
+func leaveEnded(dir string) int {
+	p, err := os.StartProcess("/bin/sh", []string{"sh", "-c", "exit 7"}, &os.ProcAttr{})
+	if err != nil {
+		return 1
+	}
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
+	if err != nil || os.WriteFile(filepath.Join(dir, wire.AdoptFile), []byte(strconv.Itoa(p.Pid)), 0o600) != nil {
+		return 1
+	}
+	return 0
+}
+
+// TestAdoptEnded: the end of a process is known that came before its runtime's.
+func TestAdoptEnded(t *testing.T) {
+	t.Parallel()
+	f := start(t, client.Options{})
+	root := t.TempDir()
+	f.launch(request(t, "c", "sleep 1000", root, options{}))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		dir := t.TempDir()
+		p := f.launch(adopting(t, fmt.Sprintf("x%d", n), fmt.Sprintf("%s=%s exec %s", endedRuntime, dir, self), dir, true))
+		f.status(p, 7)
+	}
+	if err := f.Signal(f.ctx(), "c", syscall.SIGKILL); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 }
 
 func runTests(m *testing.M) int {
+	if dir := os.Getenv(endedRuntime); dir != "" {
+		return leaveEnded(dir)
+	}
 	if os.Getenv(crashClient) != "" {
 		return m.Run()
 	}
